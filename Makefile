@@ -1,0 +1,36 @@
+# Every target works on a fresh machine with Go and nothing else.
+.DEFAULT_GOAL := help
+GO         ?= go
+FUZZTIME   ?= 30s
+STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.7.0
+
+.PHONY: help build demo test lint bench fuzz
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+build: ## build bin/chatbatch
+	$(GO) build -trimpath -o bin/chatbatch ./cmd/chatbatch
+
+demo: build ## import the marks of a roster on the built-in simulator and show the books
+	@bin/chatbatch demo
+
+test: ## run all tests with the race detector, in random order
+	$(GO) test -race -shuffle=on -timeout 15m ./...
+
+lint: ## gofmt, go vet and staticcheck
+	@test -z "$$(gofmt -l .)" || { gofmt -l . ; echo "not gofmt-ed: run gofmt -w ."; exit 1; }
+	$(GO) vet ./...
+	$(GO) run $(STATICCHECK) ./...
+	$(GO) mod verify
+
+bench: ## measure plan, ledger, limiter and a whole run, side by side
+	$(GO) test -run '^$$' -bench . -benchtime 2s -timeout 30m ./...
+
+fuzz: ## fuzz every parser for FUZZTIME (default 30s) each
+	@for pkg in $$($(GO) list ./...); do \
+		for f in $$($(GO) test -list '^Fuzz' $$pkg | grep '^Fuzz'); do \
+			echo "$$pkg $$f"; \
+			$(GO) test -run '^$$' -fuzz "^$$f\$$" -fuzztime $(FUZZTIME) $$pkg || exit 1; \
+		done; \
+	done

@@ -1,0 +1,33 @@
+package limiter
+
+import (
+	"errors"
+	"os"
+	"time"
+
+	"golang.org/x/sys/windows"
+)
+
+// tryLock locks f against other openings of it, without waiting. It locks one
+// byte far behind the end, since Windows keeps others from reading locked bytes.
+func tryLock(f *os.File) (bool, error) {
+	err := windows.LockFileEx(windows.Handle(f.Fd()),
+		windows.LOCKFILE_EXCLUSIVE_LOCK|windows.LOCKFILE_FAIL_IMMEDIATELY, 0, 1, 0, farAway())
+	if errors.Is(err, windows.ERROR_LOCK_VIOLATION) {
+		return false, nil
+	}
+	return err == nil, err
+}
+
+func unlock(f *os.File) error {
+	return windows.UnlockFileEx(windows.Handle(f.Fd()), 0, 1, 0, farAway())
+}
+
+func farAway() *windows.Overlapped { return &windows.Overlapped{OffsetHigh: 1} }
+
+// removed is never true: Windows does not remove a file that is open.
+func removed(*os.File) (bool, error) { return false, nil }
+
+// hostClock is the time since the host was started: all processes of the host
+// read the same, and setting the wall clock changes nothing.
+func hostClock() (time.Duration, error) { return windows.DurationSinceBoot(), nil }
