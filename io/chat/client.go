@@ -1,0 +1,161 @@
+package chat
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"net/url"
+	"time"
+)
+
+// Services, the middle part of an endpoint's path.
+const serviceAVChatRoom = "group_open_avchatroom_http_svc"
+
+// Bounds of a call.
+const (
+	defaultTimeout = 10 * time.Second
+	// The server gives up after 3 s by itself. A client that gives up sooner
+	// cannot tell a slow server from a lost request.
+	serverTimeout = 3 * time.Second
+	// A UserID has at most 32 bytes.
+	maxIdentifier = 32
+)
+
+// A Signer provides the UserSig of a call; [KeySigner] and [FixedSig] do. It
+// is asked at each call, so that a renewed one is used at once. UserSig must be
+// safe for concurrent use.
+type Signer interface {
+	UserSig() (string, error)
+}
+
+// A Client speaks the group part of the API. Each method is one HTTP request:
+// it never retries. Its fields must not change after the first call; then it
+// is safe for concurrent use.
+type Client struct {
+	Endpoint   string        // scheme and host, e.g. "https://console.tim.qq.com", see [Domain]
+	SDKAppID   int64         // the app
+	Identifier string        // account of an app admin
+	Signer     Signer        // signs for Identifier; must not be nil
+	HTTP       *http.Client  // [NewHTTPClient] makes the right one; must not be nil. Redirects are never followed
+	Timeout    time.Duration // of a whole call, to the last byte of the answer; 0 = 10 s
+
+	net network
+}
+
+// Check says what is wrong with the client's fields. Call it once, before the
+// first call. Endpoint must be https, or http to a loopback host; Timeout must
+// be longer than the server's own 3 s.
+func (c *Client) Check() error {
+	switch {
+	case c.SDKAppID <= 0:
+		return fmt.Errorf("sdkappid %d: want a positive number", c.SDKAppID)
+	case c.Identifier == "":
+		return errors.New("identifier is empty: want the account of an app admin")
+	case len(c.Identifier) > maxIdentifier:
+		return fmt.Errorf("identifier has %d bytes: want at most %d", len(c.Identifier), maxIdentifier)
+	case c.Signer == nil:
+		return errors.New("no signer: want a secret key or a UserSig")
+	case c.HTTP == nil:
+		return errors.New("no HTTP client")
+	case c.Timeout != 0 && c.Timeout <= serverTimeout:
+		return fmt.Errorf("timeout %v: want more than %v, the server's own", c.Timeout, serverTimeout)
+	}
+	return checkEndpoint(c.Endpoint)
+}
+
+// checkEndpoint never quotes an endpoint whole: it may hold a password.
+func checkEndpoint(endpoint string) error {
+	u, err := url.Parse(endpoint)
+	if err != nil {
+		return errors.New("endpoint is no URL: want https://host")
+	}
+	switch {
+	case u.User != nil || u.RawQuery != "" || u.ForceQuery || u.Fragment != "":
+		return errors.New("endpoint has more than scheme and host: want https://host")
+	case u.Path != "" || u.Opaque != "":
+		return fmt.Errorf("endpoint has a path (%q): want https://host", clip(u.Path+u.Opaque, maxExcerpt))
+	case u.Hostname() == "":
+		return errors.New("endpoint has no host: want https://host")
+	case u.Scheme == "https":
+		return nil
+	case u.Scheme == "http" && loopback(u.Hostname()):
+		return nil
+	case u.Scheme == "http":
+		return fmt.Errorf("endpoint is plain http to %s: want https, the UserSig is in each request", u.Hostname())
+	}
+	return fmt.Errorf("endpoint has scheme %q: want https", u.Scheme)
+}
+
+func loopback(host string) bool {
+	if host == "localhost" {
+		return true
+	}
+	ip := net.ParseIP(host)
+	return ip != nil && ip.IsLoopback()
+}
+
+// An envelope is what each answer of the API carries. It is embedded in the
+// answer structs. ActionStatus is asked for FAIL only: some pages spell it
+// otherwise.
+type envelope struct {
+	ActionStatus string
+	ErrorCode    *Code // nil: not an answer of this API
+	ErrorInfo    string
+	RequestID    string `json:"RequestId"`
+}
+
+func (e *envelope) status() *envelope { return e }
+
+// An answer is a pointer to an answer struct.
+type answer[T any] interface {
+	*T
+	status() *envelope
+}
+
+// call sends req to one endpoint and decodes its answer: the one way of a
+// request, whatever the endpoint.
+func call[T any, P answer[T]](ctx context.Context, c *Client, service, command string, req any) (P, error) {
+	body, err := json.Marshal(req)
+	if err != nil {
+		return nil, fmt.Errorf("%s: encode request: %w", command, err)
+	}
+	got, sig, err := c.post(ctx, service, command, body)
+	if err != nil {
+		return nil, err
+	}
+	return decode[T, P](command, got, sig)
+}
+
+// decode reads one answer. Its error is an *Error when the server refused the
+// call, and a *TransportError when the body is not an answer. Fields that are
+// not known are let pass: the API adds some without notice.
+func decode[T any, P answer[T]](command string, body []byte, sig string) (P, error) {
+	p := P(new(T))
+	err := errors.New("no JSON object")
+	if first := bytes.TrimLeft(body, " \t\r\n"); len(first) > 0 && first[0] == '{' {
+		err = json.Unmarshal(body, p)
+	}
+	// A field of a wrong type does not stop the decoder. So a refusal is
+	// known as one although another field of it cannot be read.
+	e := p.status()
+	switch {
+	case e.ErrorCode != nil && (*e.ErrorCode != 0 || e.ActionStatus == "FAIL"):
+		return nil, &Error{
+			Command:   command,
+			Code:      *e.ErrorCode,
+			Info:      clip(scrub(clip(e.ErrorInfo, maxScan), sig), maxInfo),
+			RequestID: clip(scrub(clip(e.RequestID, maxScan), sig), maxExcerpt),
+		}
+	case err == nil && e.ErrorCode == nil:
+		err = errors.New("no ErrorCode")
+	}
+	if err != nil {
+		return nil, &TransportError{Command: command, Status: http.StatusOK, Reason: ReasonNotJSON,
+			Err: fmt.Errorf("%w: %s", withoutURL(err, sig), excerpt(body, sig))}
+	}
+	return p, nil
+}

@@ -1,0 +1,223 @@
+package chat
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net"
+	"net/http"
+	"net/url"
+	"os"
+	"slices"
+	"strconv"
+	"syscall"
+	"time"
+)
+
+const (
+	// maxAnswer is far above what the API sends: it refuses answers over 1 MB.
+	maxAnswer = 16 << 20
+	// maxRefusal is how much of the body of another status is read.
+	maxRefusal = 64 << 10
+	// maxRetryAfter bounds what a server may ask for.
+	maxRetryAfter = time.Minute
+)
+
+// NewHTTPClient returns an HTTP client for conns calls at a time. It keeps
+// that many connections to the server and opens no more; the default of two
+// idle ones would make most calls pay for a TLS handshake. It uses HTTP/2
+// where the server does, takes proxies from the environment, and follows no
+// redirect. conns below 1 counts as 1.
+func NewHTTPClient(conns int) *http.Client {
+	conns = max(1, conns)
+	t, ok := http.DefaultTransport.(*http.Transport)
+	if ok {
+		t = t.Clone()
+	} else { // replaced by the program; its settings are not ours to know
+		t = &http.Transport{Proxy: http.ProxyFromEnvironment, TLSHandshakeTimeout: defaultTimeout}
+	}
+	t.MaxIdleConns = 0 // no bound over all hosts: there is one host
+	t.MaxIdleConnsPerHost = conns
+	t.MaxConnsPerHost = conns
+	t.IdleConnTimeout = 50 * time.Second // below the usual 60 to 75 s of servers: theirs is not documented
+	t.ForceAttemptHTTP2 = true
+	t.MaxResponseHeaderBytes = maxRefusal
+	return &http.Client{Transport: t, CheckRedirect: noRedirect}
+}
+
+// noRedirect makes a 3xx the answer: to follow it would show the UserSig to
+// another host.
+func noRedirect(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
+
+// post sends one request and returns the body of an answer with status 200,
+// and the UserSig that was used, for scrubbing.
+func (c *Client) post(ctx context.Context, service, command string, body []byte) (got []byte, sig string, err error) {
+	t := timingOf(ctx)
+	if sig, err = c.Signer.UserSig(); err != nil {
+		return nil, "", fmt.Errorf("%s: %w", command, err)
+	}
+	t.Sig = sig
+	timeout := c.Timeout
+	if timeout == 0 {
+		timeout = defaultTimeout
+	}
+	attempt, cancel := context.WithTimeout(ctx, timeout)
+	defer cancel()
+	traced, watch := c.net.trace(attempt)
+	req, err := c.request(traced, service, command, sig, body)
+	if err != nil {
+		return nil, sig, fmt.Errorf("%s: make request: %w", command, withoutURL(err, sig))
+	}
+	got, te := c.exchange(req, sig, watch, t)
+	if te == nil {
+		return got, sig, nil
+	}
+	switch {
+	case ctx.Err() != nil:
+		return nil, sig, interrupted(ctx, command)
+	case attempt.Err() != nil && !t.Answered:
+		// Not wrapped: the caller's own deadline must not be mixed up with it.
+		te = &TransportError{Status: te.Status, Reason: ReasonTimeout, Err: fmt.Errorf("no answer within %v", timeout)}
+	}
+	te.Command = command
+	return nil, sig, te
+}
+
+// interrupted is the error of a call that its caller gave up. It is neither a
+// refusal nor a failure of the transport.
+func interrupted(ctx context.Context, command string) error {
+	if cause := context.Cause(ctx); cause != ctx.Err() {
+		return fmt.Errorf("%s: %w: %w", command, ctx.Err(), cause)
+	}
+	return fmt.Errorf("%s: %w", command, ctx.Err())
+}
+
+// request makes the request of one attempt. Values are escaped as in any URL:
+// an identifier may hold '&' or '#'. random is new each time.
+func (c *Client) request(ctx context.Context, service, command, sig string, body []byte) (*http.Request, error) {
+	q := url.Values{
+		"sdkappid":    {strconv.FormatInt(c.SDKAppID, 10)},
+		"identifier":  {c.Identifier},
+		"usersig":     {sig},
+		"random":      {strconv.FormatUint(uint64(rand.Uint32()), 10)},
+		"contenttype": {"json"},
+	}
+	target := c.Endpoint + "/v4/" + service + "/" + command + "?" + q.Encode()
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, target, bytes.NewReader(body))
+	if err != nil {
+		return nil, err
+	}
+	// Without GetBody the transport cannot send the request a second time by
+	// itself: each one on the wire is one that the caller has paid for.
+	req.GetBody = nil
+	req.Header.Set("Content-Type", "application/json")
+	req.Header.Set("User-Agent", "chatbatch")
+	return req, nil
+}
+
+// exchange sends req and reads the answer to its end, so that the connection
+// serves the next call.
+func (c *Client) exchange(req *http.Request, sig string, watch *stopwatch, t *Timing) ([]byte, *TransportError) {
+	client := *c.HTTP
+	client.CheckRedirect = noRedirect
+	resp, err := client.Do(req)
+	if err != nil {
+		return nil, broken(0, err, sig)
+	}
+	defer resp.Body.Close()
+	limit := maxAnswer
+	if resp.StatusCode != http.StatusOK {
+		limit = maxRefusal
+	}
+	body, err := io.ReadAll(io.LimitReader(resp.Body, int64(limit)+1))
+	if err == nil && len(body) <= limit {
+		watch.answered(t)
+	}
+	switch {
+	case resp.StatusCode != http.StatusOK:
+		return nil, refused(resp, body, sig)
+	case err != nil:
+		return nil, broken(resp.StatusCode, err, sig)
+	case len(body) > limit:
+		return nil, &TransportError{Status: resp.StatusCode, Reason: ReasonTooLarge,
+			Err: fmt.Errorf("answer is longer than %d MiB", limit>>20)}
+	}
+	return body, nil
+}
+
+// refused is the error of an HTTP status that is not 200.
+func refused(resp *http.Response, body []byte, sig string) *TransportError {
+	te := &TransportError{Status: resp.StatusCode, Reason: ReasonStatus, RetryAfter: retryAfter(resp.Header, time.Now())}
+	switch {
+	case resp.StatusCode >= 300 && resp.StatusCode < 400:
+		te.Reason = ReasonRedirect
+		if to, err := resp.Location(); err == nil {
+			te.Err = fmt.Errorf("to host %s, not followed", clip(scrub(to.Hostname(), sig), maxExcerpt))
+		}
+	case len(body) > 0:
+		te.Err = errors.New(excerpt(body, sig))
+	}
+	return te
+}
+
+// retryAfter reads the Retry-After header: seconds or a date.
+func retryAfter(h http.Header, now time.Time) time.Duration {
+	v := h.Get("Retry-After")
+	if n, err := strconv.Atoi(v); err == nil {
+		return min(max(0, time.Duration(min(n, 1<<20))*time.Second), maxRetryAfter)
+	}
+	if at, err := http.ParseTime(v); err == nil {
+		return min(max(0, at.Sub(now)), maxRetryAfter)
+	}
+	return 0
+}
+
+// broken is the error of an exchange that did not end with an answer.
+func broken(status int, err error, sig string) *TransportError {
+	return &TransportError{Status: status, Reason: reasonOf(err), Err: withoutURL(err, sig)}
+}
+
+func reasonOf(err error) string {
+	switch {
+	case is[*net.DNSError](err):
+		return ReasonDNS
+	case badCertificate(err), is[tls.RecordHeaderError](err), errors.Is(err, http.ErrSchemeMismatch), opIs(err, "remote error", "local error"):
+		return ReasonTLS // the two operations are TLS alerts, got and sent
+	case errors.Is(err, syscall.ECONNRESET), errors.Is(err, syscall.EPIPE), errors.Is(err, syscall.ECONNABORTED):
+		return ReasonReset
+	case opIs(err, "dial", "proxyconnect", "socks connect"):
+		return ReasonConnect
+	case timedOut(err):
+		return ReasonTimeout
+	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, net.ErrClosed):
+		return ReasonEOF
+	}
+	return ReasonOther
+}
+
+// badCertificate is true when the peer has shown a certificate that this host
+// does not trust for this name and time.
+func badCertificate(err error) bool {
+	return is[*tls.CertificateVerificationError](err) || is[x509.UnknownAuthorityError](err) ||
+		is[x509.HostnameError](err) || is[x509.CertificateInvalidError](err)
+}
+
+func opIs(err error, names ...string) bool {
+	op, ok := errors.AsType[*net.OpError](err)
+	return ok && slices.Contains(names, op.Op)
+}
+
+func timedOut(err error) bool {
+	ne, ok := errors.AsType[net.Error](err)
+	return ok && ne.Timeout() || errors.Is(err, os.ErrDeadlineExceeded)
+}
+
+func is[E error](err error) bool {
+	_, ok := errors.AsType[E](err)
+	return ok
+}
