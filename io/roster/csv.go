@@ -1,0 +1,233 @@
+package roster
+
+import (
+	"encoding/csv"
+	"errors"
+	"fmt"
+	"io"
+	"reflect"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+
+	"github.com/gocarina/gocsv"
+)
+
+const defaultMaxCSV = 64 << 10
+
+// A feed gives a csv.Reader one line at a time and says io.EOF at its end. The
+// bufio.Reader inside forgets that error, so the next line goes the same way.
+type feed struct{ rest string }
+
+func (f *feed) Read(p []byte) (int, error) {
+	if f.rest == "" {
+		return 0, io.EOF
+	}
+	n := copy(p, f.rest)
+	if f.rest = f.rest[n:]; f.rest == "" && n < len(p) {
+		// A line end, though io.EOF is one too: it saves that call.
+		p[n] = '\n'
+		n++
+	}
+	return n, nil
+}
+
+// A csvDecoder makes rows of the lines of a CSV file.
+type csvDecoder[T any] struct {
+	max    int
+	cutter *cutter
+	feed   feed
+	um     *gocsv.Unmarshaller
+	fixed  []fixed
+
+	// For messages only:
+	fields  []field
+	columns []string
+	bound   []int
+	gate    *gate
+	split   *splitter
+	open    int64 // line on which a quoted field was left open; 0 for none
+}
+
+func openCSV[T any](r io.Reader, o Options, n *names, values []fixed) (*Reader[T], error) {
+	maxLine := o.MaxLine
+	if maxLine <= 0 {
+		maxLine = defaultMaxCSV
+	}
+	// Twice the limit: the reserved columns do not count.
+	g := newGate(r, 2*maxLine)
+	line, whole, err := g.next()
+	switch {
+	case err == io.EOF:
+		return nil, &HeaderError{Reason: "the file is empty"}
+	case err != nil:
+		return nil, fmt.Errorf("read header: %w", err)
+	}
+	if err := checkHeader(line, whole, maxLine); err != nil {
+		return nil, err
+	}
+	columns, c, err := columnsOf(string(line))
+	if err != nil {
+		return nil, err
+	}
+	header := c.cut(string(line))
+	if len(header) >= maxLine {
+		return nil, tooLongHeader(header, maxLine)
+	}
+	bound, err := bind(header, columns, n, values)
+	if err != nil {
+		return nil, err
+	}
+	d := &csvDecoder[T]{max: maxLine, cutter: c, fixed: values, fields: n.fields, columns: columns, bound: bound, gate: g, split: newSplitter()}
+	if err := d.start(header); err != nil {
+		return nil, err
+	}
+	src := Source{Format: CSV, Header: g.bom + header, NewLine: g.newLine}
+	return &Reader[T]{gate: g, row: d.decode, src: src}, nil
+}
+
+// start has gocsv read the header, under the names of our fields: a column that
+// is not bound to a field has no name. Its package-wide settings stay as they
+// are, they would be everybody's.
+func (d *csvDecoder[T]) start(header string) error {
+	d.feed.rest = header
+	cr := csv.NewReader(&d.feed)
+	cr.ReuseRecord = true
+	var zero T
+	um, err := gocsv.NewUnmarshaller(cr, &zero) // a pointer costs one allocation less a row
+	if err != nil {
+		return fmt.Errorf("read header: %w", err)
+	}
+	fields := make([]string, len(d.bound))
+	for i, f := range d.bound {
+		if f >= 0 {
+			fields[i] = d.fields[f].name
+		}
+	}
+	if err := um.RenormalizeHeaders(func([]string) []string { return fields }); err != nil {
+		return fmt.Errorf("read header: %w", err)
+	}
+	d.um = um
+	return nil
+}
+
+func (d *csvDecoder[T]) decode(line []byte, whole bool, v *T) (raw string, err error) {
+	raw = string(line)
+	if whole {
+		raw = d.cutter.cut(raw)
+	}
+	switch {
+	case !whole || len(raw) >= d.max:
+		return raw[:d.max], errTooLong(d.max)
+	case strings.IndexByte(raw, 0) >= 0:
+		return raw, errors.New("the line holds a NUL byte")
+	case strings.IndexByte(raw, '\r') >= 0:
+		return raw, errors.New("the line holds a carriage return that is not at its end")
+	case !utf8.ValidString(raw):
+		return raw, errors.New("the line is not UTF-8")
+	}
+	d.feed.rest = raw
+	row, err := d.um.Read()
+	if err != nil {
+		return raw, d.explain(raw, err)
+	}
+	d.open = 0
+	*v = *row.(*T)
+	if len(d.fixed) > 0 {
+		fill(reflect.ValueOf(v).Elem(), d.fixed)
+	}
+	return raw, nil
+}
+
+// explain says why a row could not be read.
+func (d *csvDecoder[T]) explain(raw string, err error) error {
+	var parse *csv.ParseError
+	if err != io.EOF && !errors.As(err, &parse) {
+		d.open = 0
+		return d.explainField(raw, err)
+	}
+	open := d.open
+	switch {
+	case err == io.EOF:
+		return errors.New("the line has nothing but reserved columns")
+	case parse.Err == csv.ErrFieldCount:
+		err = d.explainCount(raw)
+	default:
+		if err = whyCSV(err, raw); err == errUnclosed {
+			d.open = d.gate.num
+		} else {
+			d.open = 0
+		}
+	}
+	if open > 0 {
+		err = fmt.Errorf("%w (the quoted field left open on line %d may go on here: a field cannot run over several lines)", err, open)
+	}
+	return err
+}
+
+func (d *csvDecoder[T]) explainCount(raw string) error {
+	fields, err := d.split.split(raw)
+	if err != nil {
+		return whyCSV(err, raw)
+	}
+	return fmt.Errorf("wrong number of fields: %d, the header has %d", len(fields), len(d.columns))
+}
+
+// explainField reads the row once more, field by field: gocsv returns the text
+// of the first error, among texts of its own.
+func (d *csvDecoder[T]) explainField(raw string, err error) error {
+	fields, splitErr := d.split.split(raw)
+	if splitErr != nil {
+		return err
+	}
+	for i, f := range d.bound {
+		if f < 0 || i >= len(fields) {
+			continue
+		}
+		if err := setCSV(reflect.New(d.fields[f].typ).Interface(), fields[i]); err != nil {
+			return &FieldError{Field: d.fields[f].name, Column: d.columns[i], Err: err}
+		}
+	}
+	return err
+}
+
+// A FieldError says what is wrong with one field of a row.
+type FieldError struct {
+	Field  string // as tagged, e.g. "account"
+	Column string // as the file has it, e.g. "账号"
+	Err    error
+}
+
+// Error names the column as the file does.
+func (e *FieldError) Error() string {
+	if e.Column == e.Field {
+		return fmt.Sprintf("column %s: %v", e.Field, e.Err)
+	}
+	name := cut(e.Column)
+	if strings.ContainsFunc(name, func(r rune) bool { return !unicode.IsPrint(r) }) {
+		name = quote(name) // a message has one line
+	}
+	return fmt.Sprintf("column %s (%s): %v", name, e.Field, e.Err)
+}
+
+// Unwrap gives the error without the column.
+func (e *FieldError) Unwrap() error { return e.Err }
+
+var errUnclosed = errors.New("a quoted field is not closed on its line: a field cannot run over several lines")
+
+// whyCSV says in plain words why a line is not CSV.
+func whyCSV(err error, line string) error {
+	var parse *csv.ParseError
+	if !errors.As(err, &parse) {
+		return err
+	}
+	switch at := parse.Column - 1; {
+	case parse.Err == csv.ErrBareQuote:
+		return fmt.Errorf("a quote inside a field that does not begin with one, at byte %d", parse.Column)
+	case parse.Err == csv.ErrQuote && at >= len(line):
+		return errUnclosed
+	case parse.Err == csv.ErrQuote:
+		return fmt.Errorf("text behind a quoted field, at byte %d: a quote inside a field is doubled", parse.Column)
+	}
+	return parse.Err
+}

@@ -1,0 +1,147 @@
+package roster
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"iter"
+	"reflect"
+	"strings"
+)
+
+// A Format is the way rows are written in a file.
+type Format string
+
+// The formats that can be read.
+const (
+	CSV   Format = "csv"   // comma separated, with a header, one record a line
+	JSONL Format = "jsonl" // one JSON object a line
+)
+
+// FormatOf tells the format by the end of a file name: ".jsonl" and ".ndjson",
+// in any case, are JSONL, everything else is CSV.
+func FormatOf(name string) Format {
+	name = strings.ToLower(name)
+	if strings.HasSuffix(name, ".jsonl") || strings.HasSuffix(name, ".ndjson") {
+		return JSONL
+	}
+	return CSV
+}
+
+// ErrOptions is wrapped by the errors of [Open] that lie in the options and
+// not in the file: a field that does not exist, a default that is no value.
+var ErrOptions = errors.New("roster options")
+
+// Options say how a file is to be read. The zero value reads CSV.
+type Options struct {
+	Format Format // "" is CSV
+
+	// Map says which field a column stands for, by the column's name as
+	// written (case and blanks do not matter). It goes before all aliases: no
+	// other column is taken for a field that is named here.
+	Map map[string]string
+
+	// Defaults give a field the same value in all rows of a file that has no
+	// such column. It is an error if the column is there too.
+	Defaults map[string]string
+
+	// MaxLine bounds a row: a text of MaxLine bytes or more is refused, and
+	// only its first MaxLine bytes are kept. 0 is 64 KiB for CSV and 1 MiB for
+	// JSONL.
+	MaxLine int
+}
+
+// Source is how a file is written, for those who write such a file again.
+type Source struct {
+	Format  Format
+	Header  string // as written, with a byte order mark, without line end and reserved columns; "" for JSONL
+	NewLine string // "\n" or "\r\n", as the first line that is not blank ends
+}
+
+// A Row is one record of a file.
+type Row[T any] struct {
+	Num   int64  // how many rows stand before it
+	Line  int64  // number of its line in the file, from 1
+	Raw   string // its text as written, without line end and reserved columns
+	Value T      // the row for use; zero if Err is set
+	Err   error  // why the row cannot be used
+}
+
+// errTooLong stands for a row that was cut; see [Options].
+type errTooLong int
+
+func (e errTooLong) Error() string {
+	return fmt.Sprintf("the line has %d bytes or more: only its first %d are kept", int(e), int(e))
+}
+
+// A decoder makes a row of one line: its text as written and its value. The
+// line is only valid during the call; whole is false if it was cut by the gate.
+type decoder[T any] func(line []byte, whole bool, v *T) (raw string, err error)
+
+// A Reader reads the rows of one file. It is not safe for concurrent use.
+type Reader[T any] struct {
+	gate *gate
+	row  decoder[T]
+	src  Source
+	num  int64
+}
+
+// Open starts to read a file, up to its header, which must have a column for
+// each field of T: a column named by the csv tag of the field, by an alias of
+// that name or by [Options.Map]. A header that has not, and an empty CSV file,
+// are a [*HeaderError]. An empty JSONL file has no rows.
+//
+// T is a struct. Its exported fields have a tag like csv:"group_id", or
+// csv:"type,omitempty" if the column may be missing, and are strings or types
+// with the methods UnmarshalCSV(string) error and UnmarshalJSON([]byte) error,
+// like [Account], [Group] and [Marks]. Numbers are refused here, since they
+// would be read leniently: "010" as 8, "3.9" as 3 and nothing as 0.
+func Open[T any](r io.Reader, o Options) (*Reader[T], error) {
+	fields, err := fieldsOf(reflect.TypeFor[T]())
+	if err != nil {
+		return nil, err
+	}
+	n, err := newNames(fields, o.Map)
+	if err != nil {
+		return nil, err
+	}
+	fixed, err := defaultsOf(fields, o.Defaults)
+	if err != nil {
+		return nil, err
+	}
+	switch o.Format {
+	case CSV, "":
+		return openCSV[T](r, o, n, fixed)
+	case JSONL:
+		return openJSONL[T](r, o, n, fixed)
+	}
+	return nil, fmt.Errorf("%w: no format %q", ErrOptions, o.Format)
+}
+
+// Source says how the file is written.
+func (r *Reader[T]) Source() Source { return r.src }
+
+// Rows goes over the rows of the file, once, in order, in a plain loop: nothing
+// is read ahead but a buffer, nothing runs on when the caller breaks off. An
+// error is one of reading the file. It is the last item and has no row; the
+// piece of a line that was read before it is dropped.
+func (r *Reader[T]) Rows() iter.Seq2[Row[T], error] {
+	return func(yield func(Row[T], error) bool) {
+		for {
+			line, whole, err := r.gate.next()
+			if err == io.EOF {
+				return
+			}
+			if err != nil {
+				yield(Row[T]{}, fmt.Errorf("read line %d: %w", r.gate.num+1, err))
+				return
+			}
+			row := Row[T]{Num: r.num, Line: r.gate.num}
+			row.Raw, row.Err = r.row(line, whole, &row.Value)
+			r.num++
+			if !yield(row, nil) {
+				return
+			}
+		}
+	}
+}
