@@ -1,0 +1,191 @@
+// Package ledger is the durable record of a run: what its input said, what was
+// planned, what was sent, and what became of every row.
+//
+// A run has a directory in a [Store] and in it one SQLite file. It promises
+// three things. What a method has returned for is on disk: the process or the
+// machine may die in the next instant. A row has one outcome: [Ledger.Rows]
+// checks it, row by row, and stops with [ErrUnbalanced] where it is not so.
+// And a run whose planning never ended counts as never begun.
+//
+// It does not keep a row for each account: rows and outcomes lie in compact
+// blobs, a few thousand to the file's every page, so that ten million rows cost
+// about as much disk as the input and the books of 500 cost one small write.
+//
+// Planning is the work of one goroutine. Everything after [Ledger.PlanDone] may
+// be called by many. Only one process at a time may have a run open for writing
+// (see [Store.Lock]); any number may read it with [Store.OpenRead] meanwhile.
+package ledger
+
+import (
+	"context"
+	"database/sql"
+	"encoding/json"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// Meta says what a run is: the command that began it and the input it read.
+type Meta struct {
+	Run         string            `json:"run"` // see NewRunID
+	Kind        string            `json:"kind"`
+	Endpoint    string            `json:"endpoint"`
+	SDKAppID    int64             `json:"sdkappid"`
+	Identifier  string            `json:"identifier"`
+	Input       string            `json:"input"` // name of the input, as given
+	InputSHA256 string            `json:"input_sha256"`
+	Options     map[string]string `json:"options,omitempty"` // those that change the plan
+	Format      string            `json:"format"`            // "csv" or "jsonl"
+	Header      string            `json:"header"`            // as written, without line end; "" for JSONL
+	NewLine     string            `json:"newline"`           // "\n" or "\r\n"
+	Created     time.Time         `json:"created"`
+	Version     string            `json:"version"` // of the program
+}
+
+// Key says which command this is; see [Key].
+func (m Meta) Key() string {
+	return Key(m.Kind, m.Endpoint, m.SDKAppID, m.InputSHA256, m.Options)
+}
+
+// State says where a run stands.
+type State string
+
+// The states of a run. A run that is Running while no process holds its lock
+// was killed; it goes on like an interrupted one.
+const (
+	Planning    State = "planning"    // counts as never begun
+	Planned     State = "planned"     // not a call yet
+	Running     State = "running"     // between Begin and End
+	Finished    State = "finished"    // every chunk is settled
+	Interrupted State = "interrupted" // by a signal
+	Stopped     State = "stopped"     // by a guard
+	Refused     State = "refused"     // by the server, for the run as a whole
+	Expired     State = "expired"     // the time it was given is over
+)
+
+// Entry is what a chunk asks for one account.
+type Entry struct {
+	Account string
+	Data    []byte  // of the kind's own making, e.g. the marks
+	Rows    []int64 // numbers of the rows that share the outcome; at least one
+}
+
+// Chunk is a set of entries of one group that are sent and settled together.
+type Chunk struct {
+	ID      int64 // in plan order
+	Group   string
+	Entries []Entry
+	InDoubt bool // sent, but not settled, by an earlier process
+}
+
+// Outcome is what became of a row. Its zero value is a success at no attempt.
+type Outcome struct {
+	Class    string // "" means succeeded
+	Code     int    // of the server; 0 if it sent none
+	Error    string // for people
+	Attempts int    // calls that carried this row
+}
+
+// Cost is what a chunk took. Retries are among the Calls.
+type Cost struct{ Calls, Retries int }
+
+// Session is what one process did for a run, beyond what its settled chunks say.
+type Session struct {
+	Calls               int     // of no settled chunk
+	Retries             int     // of no settled chunk; among the Calls
+	MaxCallsInOneSecond int     // most calls in any window of one second
+	Seconds             float64 // at work; 0: the time since Begin
+}
+
+// Ledger is the open record of one run. Close it.
+type Ledger struct {
+	meta     Meta
+	path     string
+	readOnly bool
+
+	db   *sql.DB // for writing, one connection; nil if readOnly
+	read *sql.DB // a few connections that cannot write
+	conn *sql.Conn
+	seq  *sequence // nil if readOnly
+
+	// base is the context of Open without its cancellation: what was queued
+	// is written also while the run is being stopped.
+	base context.Context
+
+	plan  *planner // until PlanDone; only the planning goroutine touches it
+	write *writer  // from PlanDone on
+
+	session atomic.Int64            // number of the session, 0 outside of Begin and End
+	note    atomic.Pointer[Session] // newest figures of the session
+
+	mu     sync.Mutex
+	state  State // under mu
+	closed bool  // under mu
+}
+
+// Meta returns what the run is. Meta.Format is "csv" or "jsonl".
+func (l *Ledger) Meta() Meta { return l.meta }
+
+// Path returns the name of the ledger's file.
+func (l *Ledger) Path() string { return l.path }
+
+// State returns where the run stands, as of Open or of the last change made
+// through this Ledger. (A reader sees the newest in [Ledger.Summary].)
+func (l *Ledger) State() State {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.state
+}
+
+func (l *Ledger) setState(s State) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.state = s
+}
+
+// Close writes what is queued, brings the file into one piece and closes it.
+// A run that is still being planned is left as never begun. Close may be called
+// twice; the second call does nothing.
+func (l *Ledger) Close() error {
+	l.mu.Lock()
+	done := l.closed
+	l.closed = true
+	l.mu.Unlock()
+	if done {
+		return nil
+	}
+	err := l.read.Close()
+	if l.readOnly {
+		return l.fail("close", err)
+	}
+	ctx := l.base
+	if l.plan != nil && l.plan.open {
+		_, _ = l.conn.ExecContext(ctx, "ROLLBACK") // never begun
+	}
+	if l.write != nil {
+		l.write.close()
+	}
+	// A checkpoint that a reader stands in the way of is made by the next
+	// one: nothing is lost, the -wal file stays.
+	_, _ = l.conn.ExecContext(ctx, "PRAGMA wal_checkpoint(TRUNCATE)")
+	for _, e := range []error{l.conn.Close(), l.db.Close(), l.seq.close()} {
+		if err == nil {
+			err = e
+		}
+	}
+	return l.fail("close", err)
+}
+
+// load reads the run's row and its state.
+func (l *Ledger) load(ctx context.Context, db *sql.DB) error {
+	var text string
+	err := db.QueryRowContext(ctx, "SELECT meta, state FROM run").Scan(&text, &l.state)
+	if err != nil {
+		return l.fail("read the run", err)
+	}
+	if err := json.Unmarshal([]byte(text), &l.meta); err != nil {
+		return l.fail("read the run", fmt.Errorf("%w: %w", ErrDamaged, err))
+	}
+	return nil
+}

@@ -1,0 +1,228 @@
+package ledger
+
+import (
+	"context"
+	"database/sql"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strconv"
+)
+
+const (
+	fileName      = "ledger.db"
+	applicationID = 0x63626c67 // "cblg"
+	version       = 1          // of the schema
+)
+
+// schema. What changes while a run goes on (progress, books, tally, session) is
+// kept apart from what does not, since SQLite writes a row as a whole.
+const schema = `
+CREATE TABLE run (
+	one   INTEGER PRIMARY KEY CHECK (one = 1),
+	meta  TEXT NOT NULL, -- JSON
+	state TEXT NOT NULL
+) STRICT;
+CREATE TABLE books ( -- sums over all that is settled
+	one       INTEGER PRIMARY KEY CHECK (one = 1),
+	rows      INTEGER NOT NULL DEFAULT 0,
+	chunks    INTEGER NOT NULL DEFAULT 0,
+	groups    INTEGER NOT NULL DEFAULT 0,
+	succeeded INTEGER NOT NULL DEFAULT 0, -- rows
+	failed    INTEGER NOT NULL DEFAULT 0, -- rows
+	settled   INTEGER NOT NULL DEFAULT 0, -- chunks
+	replayed  INTEGER NOT NULL DEFAULT 0, -- times that a chunk in doubt was sent again
+	calls     INTEGER NOT NULL DEFAULT 0,
+	retries   INTEGER NOT NULL DEFAULT 0,
+	commits   INTEGER NOT NULL DEFAULT 0
+) STRICT;
+CREATE TABLE tally ( -- failed rows
+	class   TEXT NOT NULL,
+	code    INTEGER NOT NULL,
+	rows    INTEGER NOT NULL,
+	example INTEGER NOT NULL, -- number of one of them
+	error   TEXT NOT NULL,    -- its error
+	PRIMARY KEY (class, code)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE source ( -- the rows as written
+	first INTEGER PRIMARY KEY, -- number of the first of them
+	rows  INTEGER NOT NULL,
+	data  BLOB NOT NULL
+) STRICT;
+CREATE TABLE refused ( -- rows that failed before any call
+	id       INTEGER PRIMARY KEY,
+	rows     INTEGER NOT NULL,
+	lo       INTEGER NOT NULL, -- least row number
+	hi       INTEGER NOT NULL, -- greatest row number
+	nums     BLOB NOT NULL,
+	outcomes BLOB NOT NULL
+) STRICT;
+CREATE TABLE chunk (
+	id      INTEGER PRIMARY KEY,
+	grp     TEXT NOT NULL,
+	rows    INTEGER NOT NULL,
+	entries INTEGER NOT NULL,
+	lo      INTEGER NOT NULL,
+	hi      INTEGER NOT NULL,
+	nums    BLOB NOT NULL,
+	asks    BLOB NOT NULL
+) STRICT;
+CREATE TABLE progress (
+	chunk    INTEGER PRIMARY KEY,
+	sent     INTEGER NOT NULL, -- session that sent it last; 0: none
+	doubt    INTEGER NOT NULL, -- session that sent it before that; 0: none
+	replays  INTEGER NOT NULL DEFAULT 0,
+	calls    INTEGER NOT NULL DEFAULT 0,
+	retries  INTEGER NOT NULL DEFAULT 0,
+	outcomes BLOB -- NULL: not settled
+) STRICT;
+CREATE TABLE session (
+	id      INTEGER PRIMARY KEY,
+	started INTEGER NOT NULL, -- Unix milliseconds
+	seen    INTEGER NOT NULL, -- Unix milliseconds, of the last sign of life
+	state   TEXT NOT NULL,
+	seconds REAL NOT NULL DEFAULT 0,
+	calls   INTEGER NOT NULL DEFAULT 0,
+	retries INTEGER NOT NULL DEFAULT 0,
+	peak    INTEGER NOT NULL DEFAULT 0
+) STRICT;
+INSERT INTO books (one) VALUES (1);
+`
+
+// dsn makes the name by which the driver opens path; mode is "rw" or "ro".
+func dsn(path, mode string) string {
+	q := url.Values{"mode": {mode}, "_pragma": {
+		"busy_timeout(10000)", "trusted_schema(0)", "cell_size_check(1)",
+	}}
+	u := url.URL{Scheme: "file", Path: filepath.ToSlash(path), RawQuery: q.Encode()}
+	return u.String()
+}
+
+// openWriter opens the one connection that writes.
+func (l *Ledger) openWriter(ctx context.Context, path string) (err error) {
+	l.db, err = sql.Open("sqlite", dsn(path, "rw"))
+	if err != nil {
+		return err
+	}
+	l.db.SetMaxOpenConns(1)
+	l.conn, err = l.db.Conn(ctx)
+	return err
+}
+
+// openReaders opens the connections that cannot write.
+func (l *Ledger) openReaders() (err error) {
+	l.read, err = sql.Open("sqlite", dsn(l.path, "ro"))
+	if err != nil {
+		return err
+	}
+	l.read.SetMaxOpenConns(4) // Rows in one goroutine, Pending in another
+	return nil
+}
+
+func (l *Ledger) exec(ctx context.Context, statements ...string) error {
+	for _, s := range statements {
+		if _, err := l.conn.ExecContext(ctx, s); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// checkFile refuses what is not a ledger by the first bytes of the file, before
+// SQLite opens it: opening a file of somebody else's could already change it.
+func checkFile(path string) error {
+	f, err := os.Open(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("%w: %s is missing", ErrNoRun, path)
+	}
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	head := make([]byte, 100)
+	if _, err := io.ReadFull(f, head); err != nil {
+		return fmt.Errorf("%w: the file is cut off or empty", ErrDamaged)
+	}
+	if string(head[:16]) != "SQLite format 3\x00" {
+		return fmt.Errorf("%w: no SQLite file", ErrForeign)
+	}
+	if id := binary.BigEndian.Uint32(head[68:]); id != applicationID {
+		return fmt.Errorf("%w: SQLite file of another program (application_id %#x)", ErrForeign, id)
+	}
+	if v := binary.BigEndian.Uint32(head[60:]); v != version {
+		return fmt.Errorf("%w: it has format %d, this program reads %d", ErrForeign, v, version)
+	}
+	return nil
+}
+
+// sequence is a small file beside the ledger with the number of the last commit.
+//
+// SQLite itself does not notice that its -wal file was removed after a crash, or
+// that a ledger was put back from an old copy: it shows an older state, and what
+// was settled since would be sent again as if it had never been. A ledger that
+// is behind its sequence is refused. The number is written after the commit, and
+// not synced: it may be behind the ledger, which proves nothing, never before it.
+type sequence struct{ f *os.File }
+
+const sequenceSuffix = "-seq"
+
+func createSequence(path string) (*sequence, error) {
+	f, err := os.OpenFile(path+sequenceSuffix, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	s := &sequence{f}
+	return s, errors.Join(f.Chmod(0o600), s.write(0))
+}
+
+func openSequence(path string) (*sequence, error) {
+	f, err := os.OpenFile(path+sequenceSuffix, os.O_RDWR, 0)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("%w: %s is missing: copy a run's directory as a whole", ErrDamaged, filepath.Base(path)+sequenceSuffix)
+	}
+	return &sequence{f}, err
+}
+
+// readSequence returns 0 if there is no such file.
+func readSequence(path string) (int64, error) {
+	b, err := os.ReadFile(path + sequenceSuffix)
+	if errors.Is(err, fs.ErrNotExist) || err == nil && len(b) == 0 {
+		return 0, nil
+	}
+	if err != nil {
+		return 0, err
+	}
+	if len(b) < 20 {
+		return 0, fmt.Errorf("%w: %s is cut off", ErrDamaged, filepath.Base(path)+sequenceSuffix)
+	}
+	n, err := strconv.ParseInt(string(b[:20]), 10, 64)
+	if err != nil {
+		return 0, fmt.Errorf("%w: %s: %w", ErrDamaged, filepath.Base(path)+sequenceSuffix, err)
+	}
+	return n, nil
+}
+
+func (s *sequence) write(n int64) error {
+	_, err := s.f.WriteAt(fmt.Appendf(nil, "%020d\n", n), 0)
+	return err
+}
+
+func (s *sequence) close() error { return s.f.Close() }
+
+// checkSequence compares the ledger with the sequence that was read before it
+// was opened.
+func checkSequence(ctx context.Context, db *sql.DB, seq int64) error {
+	var commits int64
+	if err := db.QueryRowContext(ctx, "SELECT commits FROM books").Scan(&commits); err != nil {
+		return err
+	}
+	if commits < seq {
+		return fmt.Errorf("%w: its last %d changes are gone: was %s-wal removed, or an old copy put back?", ErrDamaged, seq-commits, fileName)
+	}
+	return nil
+}

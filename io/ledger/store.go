@@ -1,0 +1,342 @@
+package ledger
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"regexp"
+	"time"
+)
+
+// Key names a command: two runs of the same key are the same kind of job, for
+// the same app and server, over the same bytes of input, with the same options
+// that change the plan. It is a hex SHA-256.
+func Key(kind, endpoint string, sdkAppID int64, inputSHA256 string, options map[string]string) string {
+	if options == nil {
+		options = map[string]string{} // nil and empty are the same command
+	}
+	// JSON keeps the parts apart, and writes the keys of a map in order.
+	b, err := json.Marshal([]any{kind, endpoint, sdkAppID, inputSHA256, options})
+	if err != nil {
+		panic(err) // strings and a number: cannot be
+	}
+	sum := sha256.Sum256(b)
+	return hex.EncodeToString(sum[:])
+}
+
+// NewRunID makes a name for a run that begins now, e.g.
+// "20261122T014912Z-4f2a9c". Names sort by UTC time, to the second.
+func NewRunID(now time.Time) string {
+	var b [3]byte
+	_, _ = rand.Read(b[:]) // never fails
+	return now.UTC().Format("20060102T150405Z") + "-" + hex.EncodeToString(b[:])
+}
+
+// Store is a directory with a directory for each run, kept from other users.
+// It is safe for concurrent use, also by several processes.
+type Store struct{ Dir string }
+
+// Info says how a run stands.
+type Info struct {
+	Run      string // name of its directory
+	Meta     Meta
+	State    State
+	Books    Books
+	Started  time.Time // of the first session; zero: none yet
+	Finished time.Time // when the last session ended; zero: it has not
+	Err      error     // why the rest is not known
+}
+
+// Books are the sums of a run, in rows.
+type Books struct{ Rows, Succeeded, Failed, Unprocessed int64 }
+
+// A name that is a plain part of a path, and does not begin with a dot.
+var plainName = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9._-]{0,127}$`)
+
+// Path returns the directory of a run.
+func (s Store) Path(run string) string { return filepath.Join(s.Dir, run) }
+
+func (s Store) path(run string) (dir, db string, err error) {
+	if !plainName.MatchString(run) {
+		return "", "", fmt.Errorf("%w: %q is not the name of a run", ErrNoRun, run)
+	}
+	return s.Path(run), filepath.Join(s.Path(run), fileName), nil
+}
+
+// Create makes the directory and the ledger of a new run m.Run, for planning.
+func (s Store) Create(ctx context.Context, m Meta) (*Ledger, error) {
+	dir, path, err := s.path(m.Run)
+	if err != nil {
+		return nil, err
+	}
+	l := &Ledger{path: path, base: context.WithoutCancel(ctx), meta: m, state: Planning}
+	l.plan = &planner{tally: map[tallyKey]tallyRow{}}
+	if err := makeDirs(s.Dir, dir); err != nil {
+		return nil, l.fail("create the run's directory", err)
+	}
+	if err := l.create(ctx); err != nil {
+		l.abandon()
+		return nil, l.fail("create", err)
+	}
+	return l, nil
+}
+
+// makeDirs makes the store's directory if need be, and the run's.
+func makeDirs(store, run string) error {
+	if err := os.MkdirAll(store, 0o700); err != nil {
+		return err
+	}
+	if err := os.Mkdir(run, 0o700); err != nil {
+		return err
+	}
+	return os.Chmod(run, 0o700) // whatever the umask is
+}
+
+// create makes the file, under another name until it is a ledger: whatever dies
+// in between, a file called ledger.db has all its tables.
+func (l *Ledger) create(ctx context.Context) (err error) {
+	if l.seq, err = createSequence(l.path); err != nil {
+		return err
+	}
+	draft := l.path + ".new"
+	if err := l.draft(ctx, draft); err != nil {
+		return err
+	}
+	if err := os.Rename(draft, l.path); err != nil {
+		return err
+	}
+	if err := l.openWriter(ctx, l.path); err != nil {
+		return err
+	}
+	// NORMAL while planning: a commit does not wait for the disk, but what
+	// leaves the -wal file has been synced, so the order holds.
+	if err := l.exec(ctx, "PRAGMA synchronous = NORMAL"); err != nil {
+		return err
+	}
+	return l.openReaders()
+}
+
+// draft makes an empty ledger. SQLite does not make the file: it would have the
+// rights that the umask leaves, and -wal and -shm take theirs from it.
+func (l *Ledger) draft(ctx context.Context, path string) error {
+	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
+	if err != nil {
+		return err
+	}
+	if err := errors.Join(f.Chmod(0o600), f.Close()); err != nil {
+		return err
+	}
+	meta, err := json.Marshal(l.meta)
+	if err != nil {
+		return err
+	}
+	if err := l.openWriter(ctx, path); err != nil {
+		return err
+	}
+	defer l.closeWriter()
+	// The ids are written before the file becomes a WAL one, so that they can
+	// be read from its first bytes.
+	err = l.exec(ctx, "BEGIN", fmt.Sprintf("PRAGMA application_id = %d", applicationID),
+		fmt.Sprintf("PRAGMA user_version = %d", version), schema)
+	if err != nil {
+		return err
+	}
+	if _, err := l.conn.ExecContext(ctx, "INSERT INTO run VALUES (1, ?, 'planning')", string(meta)); err != nil {
+		return err
+	}
+	return l.exec(ctx, "COMMIT", "PRAGMA journal_mode = WAL")
+}
+
+func (l *Ledger) closeWriter() {
+	if l.conn != nil {
+		_ = l.conn.Close()
+	}
+	if l.db != nil {
+		_ = l.db.Close()
+	}
+	l.conn, l.db = nil, nil
+}
+
+// abandon closes what is open of a ledger that could not be opened.
+func (l *Ledger) abandon() {
+	l.closeWriter()
+	if l.read != nil {
+		_ = l.read.Close()
+	}
+	if l.seq != nil {
+		_ = l.seq.close()
+	}
+}
+
+// Open opens the ledger of a planned run to go on with it. The caller holds the
+// run's lock (Lock with the Key of its Meta): two writers would send chunks twice.
+func (s Store) Open(ctx context.Context, run string) (*Ledger, error) {
+	l, seq, err := s.open(ctx, run)
+	if err != nil {
+		return nil, err
+	}
+	if err := l.openForWork(ctx, seq); err != nil {
+		l.abandon()
+		return nil, l.fail("open", err)
+	}
+	return l, nil
+}
+
+func (l *Ledger) openForWork(ctx context.Context, seq int64) (err error) {
+	if l.seq, err = openSequence(l.path); err != nil {
+		return err
+	}
+	if err := l.openWriter(ctx, l.path); err != nil {
+		return err
+	}
+	if err := l.exec(ctx, "PRAGMA synchronous = FULL"); err != nil {
+		return err
+	}
+	if err := l.load(ctx, l.read); err != nil {
+		return err
+	}
+	if l.state == Planning {
+		return ErrNotPlanned
+	}
+	if err := checkSequence(ctx, l.read, seq); err != nil {
+		return err
+	}
+	return l.startWriter(ctx)
+}
+
+// OpenRead opens the ledger of a run for reading, also while another process
+// works on it. A run that is being planned can be opened, but has no rows yet.
+func (s Store) OpenRead(ctx context.Context, run string) (*Ledger, error) {
+	l, seq, err := s.open(ctx, run)
+	if err != nil {
+		return nil, err
+	}
+	l.readOnly = true
+	if err = l.load(ctx, l.read); err == nil {
+		err = checkSequence(ctx, l.read, seq)
+	}
+	if err != nil {
+		l.abandon()
+		return nil, l.fail("open", err)
+	}
+	return l, nil
+}
+
+// open does what both ways of opening begin with. The sequence is read first: a
+// run that goes on may be ahead of it, never behind.
+func (s Store) open(ctx context.Context, run string) (l *Ledger, seq int64, err error) {
+	_, path, err := s.path(run)
+	if err != nil {
+		return nil, 0, err
+	}
+	l = &Ledger{path: path, base: context.WithoutCancel(ctx)}
+	if err = checkFile(path); err == nil {
+		seq, err = readSequence(path)
+	}
+	if err == nil {
+		err = l.openReaders()
+	}
+	return l, seq, l.fail("open", err)
+}
+
+// List says how each run stands, the newest last. A run that cannot be read is
+// listed with its error.
+func (s Store) List(ctx context.Context) ([]Info, error) {
+	dirs, err := os.ReadDir(s.Dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("list runs: %w", err)
+	}
+	var list []Info
+	for _, d := range dirs { // in order of their names, and so of time
+		if !d.IsDir() || !plainName.MatchString(d.Name()) {
+			continue
+		}
+		list = append(list, s.info(ctx, d.Name()))
+		if err := ctx.Err(); err != nil {
+			return nil, fmt.Errorf("list runs: %w", err)
+		}
+	}
+	return list, nil
+}
+
+func (s Store) info(ctx context.Context, run string) Info {
+	i := Info{Run: run, Meta: Meta{Run: run}}
+	l, err := s.OpenRead(ctx, run)
+	if err != nil {
+		i.Err = err
+		return i
+	}
+	defer l.Close()
+	i.Meta = l.Meta()
+	sum, err := l.Summary(ctx)
+	i.State, i.Err = sum.State, err
+	i.Books = Books{sum.Rows, sum.Succeeded, sum.Failed, sum.Unprocessed}
+	if sum.Started != nil {
+		i.Started = *sum.Started
+	}
+	if sum.Finished != nil {
+		i.Finished = *sum.Finished
+	}
+	return i
+}
+
+// Find returns the run that goes on when the command of this key is given again,
+// or "" if a new one must begin: the newest run of the key, if it is planned and
+// not finished. (A run that was left behind when a later one of the same key
+// finished is history: to go on with it would undo what came after it.)
+//
+// The caller holds the lock of the key. Runs of the key whose planning never
+// ended are removed: nobody can be planning them any more.
+func (s Store) Find(ctx context.Context, key string) (string, error) {
+	list, err := s.List(ctx)
+	if err != nil {
+		return "", err
+	}
+	for n := len(list) - 1; n >= 0; n-- {
+		switch i := list[n]; {
+		case i.Err != nil || i.Meta.Key() != key:
+		case i.State == Planning:
+			if err := s.Remove(ctx, i.Run); err != nil {
+				return "", err
+			}
+		case i.State == Finished:
+			return "", nil
+		default:
+			return i.Run, nil
+		}
+	}
+	return "", nil
+}
+
+// Remove removes a run and everything in its directory. The caller holds its
+// lock. It is gone from the list at once, or not at all.
+func (s Store) Remove(_ context.Context, run string) error {
+	dir, _, err := s.path(run)
+	if err != nil {
+		return err
+	}
+	aside := filepath.Join(s.Dir, ".removed-"+run)
+	if err := os.Rename(dir, aside); errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("remove run: %w: %s", ErrNoRun, run)
+	} else if err != nil {
+		return fmt.Errorf("remove run: %w", err)
+	}
+	// Also what a Remove that was killed has left.
+	left, _ := filepath.Glob(filepath.Join(s.Dir, ".removed-*"))
+	for _, dir := range left {
+		if e := os.RemoveAll(dir); e != nil && err == nil {
+			err = fmt.Errorf("remove run: %w", e)
+		}
+	}
+	return err
+}

@@ -1,0 +1,8 @@
+//go:build !unix
+
+package ledger
+
+func isNoSpace(error) bool { return false }
+
+// isInvalid says that a directory cannot be synced here, e.g. on Windows.
+func isInvalid(error) bool { return true }

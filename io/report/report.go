@@ -1,0 +1,211 @@
+// Package report says what a ledger holds: files that can be fed back, a summary
+// for programs, a table for people. It only reads, so a report can be made again
+// at any time, also of a run that is still going on.
+package report
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"path/filepath"
+	"strconv"
+
+	"chatbatch/io/ledger"
+)
+
+// Write writes the reports of a run into dir and returns its summary:
+//
+//	failed.csv       the rows that failed, as written, with what befell them
+//	unprocessed.csv  the rows that were not processed, as written
+//	summary.json     the summary
+//
+// (failed.jsonl and unprocessed.jsonl if the input was JSONL.) All three are
+// written always, with nothing but the header if there is no such row, each is
+// replaced as a whole, and only its owner can read it. When the books do not
+// balance row by row (ledger.ErrUnbalanced), no file is touched.
+func Write(ctx context.Context, l *ledger.Ledger, dir string) (ledger.Summary, error) {
+	v, err := l.View(ctx) // one moment for rows and sums, though the run goes on
+	if err != nil {
+		return ledger.Summary{}, err
+	}
+	defer v.Close()
+	sum, err := v.Summary(ctx)
+	if err != nil {
+		return sum, err
+	}
+	w, err := create(dir, l.Meta())
+	if err != nil {
+		return sum, fmt.Errorf("write reports: %w", err)
+	}
+	defer w.discard()
+	if err := w.rows(ctx, v, sum); err != nil {
+		return sum, err
+	}
+	if err := w.summary(sum); err != nil {
+		return sum, fmt.Errorf("write reports: %w", err)
+	}
+	if err := w.replace(); err != nil {
+		return sum, fmt.Errorf("write reports: %w", err)
+	}
+	return sum, nil
+}
+
+// Files returns the names of the files that Write makes for an input of this
+// format ("csv" or "jsonl") in dir.
+func Files(dir, format string) (failed, unprocessed, summary string) {
+	return filepath.Join(dir, "failed."+format), filepath.Join(dir, "unprocessed."+format), filepath.Join(dir, "summary.json")
+}
+
+// form writes rows in the format of the input.
+type form interface {
+	header(reserved bool) string // with its line end; "" if the format has none
+	failed(dst []byte, r ledger.RowOutcome) []byte
+	unprocessed(dst []byte, r ledger.RowOutcome) []byte
+}
+
+type writer struct {
+	form                      form
+	failed, unprocessed, sums *aside
+	line                      []byte // for reuse
+}
+
+func create(dir string, m ledger.Meta) (_ *writer, err error) {
+	newLine := m.NewLine
+	if newLine == "" {
+		newLine = "\n"
+	}
+	w := &writer{}
+	switch m.Format {
+	case "csv":
+		w.form = newCSVForm(m.Header, newLine, m.Run)
+	case "jsonl":
+		w.form = &jsonlForm{newLine, m.Run}
+	default:
+		return nil, fmt.Errorf("input of unknown format %q", m.Format)
+	}
+	failed, unprocessed, sums := Files(dir, m.Format)
+	for _, f := range []struct {
+		path string
+		file **aside
+	}{{failed, &w.failed}, {unprocessed, &w.unprocessed}, {sums, &w.sums}} {
+		if *f.file, err = createAside(f.path); err != nil {
+			w.discard()
+			return nil, err
+		}
+	}
+	return w, nil
+}
+
+// rows writes the two files of rows, and checks that the rows come to what the
+// summary says.
+func (w *writer) rows(ctx context.Context, v *ledger.View, sum ledger.Summary) error {
+	if _, err := io.WriteString(w.failed, w.form.header(true)); err != nil {
+		return err
+	}
+	if _, err := io.WriteString(w.unprocessed, w.form.header(false)); err != nil {
+		return err
+	}
+	var got books
+	got.byClass, got.byCode = map[string]int64{}, map[int]int64{}
+	for r, err := range v.Rows(ctx) {
+		if err != nil {
+			return err
+		}
+		got.add(r)
+		if err := w.row(r); err != nil {
+			return err
+		}
+	}
+	return got.check(sum)
+}
+
+func (w *writer) row(r ledger.RowOutcome) (err error) {
+	switch r.Status {
+	case ledger.Failed:
+		w.line = w.form.failed(w.line[:0], r)
+		_, err = w.failed.Write(w.line)
+	case ledger.Unprocessed:
+		w.line = w.form.unprocessed(w.line[:0], r)
+		_, err = w.unprocessed.Write(w.line)
+	}
+	return err
+}
+
+// summary writes summary.json.
+func (w *writer) summary(sum ledger.Summary) error {
+	e := json.NewEncoder(w.sums)
+	e.SetEscapeHTML(false)
+	e.SetIndent("", "  ")
+	return e.Encode(sum)
+}
+
+func (w *writer) replace() error {
+	for _, f := range []*aside{w.failed, w.unprocessed, w.sums} {
+		if err := f.replace(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (w *writer) discard() {
+	for _, f := range []*aside{w.failed, w.unprocessed, w.sums} {
+		if f != nil {
+			f.discard()
+		}
+	}
+}
+
+// books are the sums as the rows give them.
+type books struct {
+	rows, succeeded, failed, unprocessed int64
+
+	byClass map[string]int64
+	byCode  map[int]int64
+}
+
+func (b *books) add(r ledger.RowOutcome) {
+	b.rows++
+	switch r.Status {
+	case ledger.Succeeded:
+		b.succeeded++
+	case ledger.Failed:
+		b.failed++
+		b.byClass[r.Outcome.Class]++
+		b.byCode[r.Outcome.Code]++
+	default:
+		b.unprocessed++
+	}
+}
+
+// check compares them with the sums that were kept while the run went on.
+func (b *books) check(s ledger.Summary) error {
+	for _, c := range []struct {
+		name      string
+		rows, sum int64
+	}{
+		{"rows", b.rows, s.Rows},
+		{"rows and their sum", b.succeeded + b.failed + b.unprocessed, s.Succeeded + s.Failed + s.Unprocessed},
+		{"succeeded", b.succeeded, s.Succeeded},
+		{"failed", b.failed, s.Failed},
+		{"unprocessed", b.unprocessed, s.Unprocessed},
+		{"classes", int64(len(b.byClass)), int64(len(s.ByClass))},
+		{"codes", int64(len(b.byCode)), int64(len(s.ByCode))},
+	} {
+		if c.rows != c.sum {
+			return fmt.Errorf("%w: %s: %d by row, %d by sum", ledger.ErrUnbalanced, c.name, c.rows, c.sum)
+		}
+	}
+	for class, n := range b.byClass {
+		if s.ByClass[class] != n {
+			return fmt.Errorf("%w: class %s: %d by row, %d by sum", ledger.ErrUnbalanced, class, n, s.ByClass[class])
+		}
+	}
+	for code, n := range b.byCode {
+		if sum := s.ByCode[strconv.Itoa(code)]; sum != n {
+			return fmt.Errorf("%w: code %d: %d by row, %d by sum", ledger.ErrUnbalanced, code, n, sum)
+		}
+	}
+	return nil
+}
