@@ -1,0 +1,273 @@
+package jobs
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"time"
+
+	"github.com/cenkalti/backoff/v4"
+
+	"chatbatch/io/chat"
+	"chatbatch/io/ledger"
+)
+
+// A Limiter says who may send now. Its methods are called from many
+// goroutines; *limiter.Limiter is one.
+type Limiter interface {
+	// Take waits for the turn of one call to api. done is called once, when
+	// the attempt has ended: service is the part of the round trip that the
+	// request certainly spent behind its arrival at the server.
+	Take(ctx context.Context, api string) (done func(service time.Duration, answered bool), err error)
+
+	// SlowDown tells that the server refused a call to api for its
+	// frequency; "" stands for all APIs of the app.
+	SlowDown(api string)
+}
+
+// A Retry bounds how often and how long a call is tried again.
+type Retry struct {
+	Max        int           // tries after the first
+	Initial    time.Duration // the first wait; each next one is twice as long, ± 50 %
+	MaxWait    time.Duration // the longest wait
+	MaxElapsed time.Duration // from the first try; 0: no bound
+}
+
+// DefaultRetry outlasts a server that is away for a minute.
+func DefaultRetry() Retry {
+	return Retry{Max: 12, Initial: 200 * time.Millisecond, MaxWait: 30 * time.Second, MaxElapsed: 10 * time.Minute}
+}
+
+// backOff makes the waits of one call: a BackOff must not be shared.
+func (r Retry) backOff(ctx context.Context, most int) backoff.BackOff {
+	b := backoff.NewExponentialBackOff(
+		backoff.WithInitialInterval(r.Initial), backoff.WithMaxInterval(r.MaxWait),
+		backoff.WithMultiplier(2), backoff.WithMaxElapsedTime(r.MaxElapsed))
+	return backoff.WithContext(backoff.WithMaxRetries(b, uint64(most)), ctx)
+}
+
+// A Door is the only way to the API: whatever a run sends passes through it,
+// and each attempt pays one turn. It is shared by all workers.
+type Door struct {
+	Limiter Limiter
+	Retry   Retry
+	Renew   func(stale string) // makes the next call sign anew; nil if nothing can be signed
+	Meter   *Meter
+
+	gate     gate
+	mu       sync.Mutex
+	accepted map[string]int // under mu; calls that the server accepted, by API
+}
+
+// acceptedOf is how many calls to api the server has accepted so far.
+func (d *Door) acceptedOf(api string) int {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.accepted[api]
+}
+
+func (d *Door) accept(api string) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.accepted == nil {
+		d.accepted = map[string]int{}
+	}
+	d.accepted[api]++
+}
+
+// A Refusal is a call that was given up: what the server said, and what it
+// means for those it was for.
+type Refusal struct {
+	Verdict   chat.Verdict // Split, FailRow, FailChunk, FailGroup or StopRun
+	Ruling    chat.Ruling
+	Exhausted bool // it might have healed, but did not in time
+	API       string
+	Lonely    bool // between the last two attempts the server accepted no call to this API, from anybody
+	Err       error
+}
+
+func (r *Refusal) Error() string { return r.Err.Error() }
+
+// Unwrap gives the client's error.
+func (r *Refusal) Unwrap() error { return r.Err }
+
+// outcome is what a refusal makes of a row, in the class that the caller found.
+func (r *Refusal) outcome(class string) ledger.Outcome {
+	return ledger.Outcome{Class: class, Code: int(chat.CodeOf(r.Err)), Error: r.text()}
+}
+
+// text is the refusal as a row's report says it.
+func (r *Refusal) text() string {
+	if e, ok := errors.AsType[*chat.Error](r.Err); ok {
+		switch {
+		case e.Info != "" && r.Ruling.Meaning != "":
+			return r.Ruling.Meaning + ": " + e.Info
+		case e.Info != "":
+			return e.Info
+		case r.Ruling.Meaning != "":
+			return r.Ruling.Meaning
+		}
+	}
+	return r.Err.Error()
+}
+
+// A Caller makes the calls of one chunk, one after the other. It is not safe
+// for concurrent use.
+type Caller struct {
+	door   *Door
+	hard   context.Context // of calls under way: outlives the wish to stop by the grace time
+	canary bool            // no call of this run has come back yet
+	onTurn func()          // called when a call has its turn; may be nil
+
+	Cost         ledger.Cost // of all calls so far
+	attempts     int         // of the last call
+	groupRefused *Refusal    // set when the server refused the chunk's whole group
+}
+
+// anyRetries lets Do retry as often as the door allows.
+const anyRetries = -1
+
+// Do makes one call, tries it again while that may help, and names what is
+// left as a *Refusal. When ctx ends, no new attempt begins; the error is then
+// the cause of ctx. most bounds the retries; anyRetries leaves them to the door.
+func (c *Caller) Do(ctx context.Context, api string, most int, call func(context.Context) error) error {
+	if most == anyRetries {
+		most = c.door.Retry.Max
+	}
+	a := &attempts{Caller: c, api: api, call: call}
+	a.accepted[1] = c.door.acceptedOf(api)
+	err := backoff.Retry(func() error { return a.next(ctx) }, c.door.Retry.backOff(ctx, most))
+	c.attempts = a.made
+	switch {
+	case err == nil:
+		c.canary = false
+		c.door.accept(api)
+		return nil
+	case ctx.Err() != nil:
+		// An interrupted call is not a refused one: a later run sends it.
+		return context.Cause(ctx)
+	}
+	if _, ok := errors.AsType[*Refusal](err); ok {
+		return err
+	}
+	if c.hard.Err() != nil {
+		return context.Cause(c.hard)
+	}
+	return a.refusal(err, true)
+}
+
+// attempts is one call with its retries.
+type attempts struct {
+	*Caller
+	api  string
+	call func(context.Context) error
+
+	made     int
+	accepted [2]int // calls accepted when the attempt before the last had failed, and the last
+	resigned bool
+	paused   bool
+}
+
+// next makes one attempt. An error that is not permanent is worth another.
+func (a *attempts) next(ctx context.Context) error {
+	if err := a.door.gate.pass(ctx); err != nil {
+		return backoff.Permanent(err)
+	}
+	sig, err := a.attempt(ctx)
+	if rule := chat.Judge(err); err != nil && rule.Pause > 0 && !a.paused {
+		sig, err = a.alone(ctx, rule.Pause, err)
+	}
+	switch {
+	case err == nil:
+		return nil
+	case ctx.Err() != nil || a.hard.Err() != nil:
+		return backoff.Permanent(err)
+	}
+	return a.judge(sig, err)
+}
+
+// judge says whether an error is worth another attempt, and prepares it.
+func (a *attempts) judge(sig string, err error) error {
+	rule := chat.Judge(err)
+	switch rule.Verdict {
+	case chat.Slow:
+		api := a.api
+		if rule.WholeApp {
+			api = ""
+		}
+		a.door.Limiter.SlowDown(api)
+		fallthrough
+	case chat.Retry:
+		if rule.Tries > 0 && a.made > rule.Tries {
+			return backoff.Permanent(a.refusal(err, true))
+		}
+		return err
+	case chat.Resign:
+		if a.resigned || a.door.Renew == nil {
+			return backoff.Permanent(a.refusal(err, true))
+		}
+		a.resigned = true
+		a.door.Renew(sig)
+		return err
+	}
+	if rule.Pause > 0 && !a.paused {
+		return err // another call makes the pause; this one waits for it at the gate
+	}
+	return backoff.Permanent(a.refusal(err, false))
+}
+
+// attempt takes a turn and calls. It returns the signature that was used.
+func (a *attempts) attempt(ctx context.Context) (sig string, err error) {
+	done, err := a.door.Limiter.Take(ctx, a.api)
+	if err != nil {
+		return "", err
+	}
+	if a.onTurn != nil {
+		a.onTurn()
+	}
+	var t chat.Timing
+	defer func() { done(t.Service(), t.Answered) }()
+	retry := a.made > 0
+	a.made++
+	a.Cost.Calls++
+	if retry {
+		a.Cost.Retries++
+	}
+	a.door.Meter.call(retry)
+	if err = a.call(chat.WithTiming(a.hard, &t)); err != nil {
+		a.accepted[0], a.accepted[1] = a.accepted[1], a.door.acceptedOf(a.api)
+	}
+	return t.Sig, err
+}
+
+// alone stops all calls for d and then makes this one alone; the others wait at
+// the gate meanwhile. If another call does that already, refused comes back.
+func (a *attempts) alone(ctx context.Context, d time.Duration, refused error) (sig string, err error) {
+	if !a.door.gate.close() {
+		return "", refused
+	}
+	defer a.door.gate.open()
+	a.paused = true
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+		return "", context.Cause(ctx)
+	case <-t.C:
+		return a.attempt(ctx)
+	}
+}
+
+// refusal names what an error means when it is final.
+func (a *attempts) refusal(err error, exhausted bool) *Refusal {
+	rule := chat.Judge(err)
+	lonely := a.accepted[0] == a.accepted[1]
+	r := &Refusal{Verdict: rule.Verdict, Ruling: rule, Exhausted: exhausted, API: a.api, Lonely: lonely, Err: err}
+	if exhausted {
+		r.Verdict = rule.Then
+	}
+	if _, answered := errors.AsType[*chat.Error](err); answered && a.canary && r.Verdict == chat.FailChunk {
+		r.Verdict = rule.Canary
+	}
+	return r
+}
