@@ -1,0 +1,69 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"os"
+
+	"github.com/dustin/go-humanize"
+
+	"chatbatch/jobs"
+)
+
+// dryRun reads, checks and plans an input, and prints what the run would be.
+// It needs no credentials and leaves nothing behind.
+func (j *job) dryRun(ctx context.Context, kind, name string) error {
+	src, err := openSource(ctx, name, j.w.stdin, os.TempDir())
+	if err != nil {
+		return err
+	}
+	defer src.close()
+	in, k, err := j.input.open(ctx, kind, src)
+	if err != nil {
+		return err
+	}
+	totals, err := j.planner(k, os.TempDir()).Plan(ctx, in, nil)
+	if err != nil {
+		return j.refuse(err)
+	}
+	if j.json {
+		return json.NewEncoder(j.w.stdout).Encode(dryRunJSON(kind, totals, j.qps))
+	}
+	j.printPlan(kind, totals)
+	return nil
+}
+
+// planJSON is the result of a dry run for scripts.
+type planJSON struct {
+	Kind      string  `json:"kind"`
+	Rows      int64   `json:"rows"`
+	BadRows   int64   `json:"bad_rows"`
+	OverLimit int64   `json:"over_limit"`
+	Accounts  int64   `json:"accounts"`
+	Groups    int64   `json:"groups"`
+	Chunks    int64   `json:"chunks"`
+	Calls     int64   `json:"calls"`
+	Seconds   float64 `json:"seconds"`
+}
+
+func dryRunJSON(kind string, t jobs.Totals, qps int) planJSON {
+	return planJSON{kind, t.Rows, t.BadRows, t.OverLimit, t.Accounts, t.Groups, t.Chunks, t.Calls(), t.Duration(qps).Seconds()}
+}
+
+func (j *job) printPlan(kind string, t jobs.Totals) {
+	out := j.w.stdout
+	fmt.Fprintf(out, "Plan of %s; nothing was sent.\n", kind)
+	for _, line := range []struct {
+		name string
+		n    int64
+	}{
+		{"rows", t.Rows}, {"bad rows", t.BadRows}, {"over limit", t.OverLimit}, {"accounts", t.Accounts},
+		{"groups", t.Groups}, {"chunks", t.Chunks}, {"calls", t.Calls()},
+	} {
+		fmt.Fprintf(out, "  %-10s  %s\n", line.name, humanize.Comma(line.n))
+	}
+	fmt.Fprintf(out, "  %-10s  %v at %d calls a second\n", "time", t.Duration(j.qps), j.qps)
+	named(out, "bad", t.Bad, t.BadRows)
+	named(out, "over limit", t.Over, t.OverLimit)
+}

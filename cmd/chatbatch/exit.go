@@ -1,0 +1,115 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+
+	"chatbatch/io/ledger"
+	"chatbatch/io/roster"
+	"chatbatch/jobs"
+)
+
+// Exit codes are an interface: scripts decide by them.
+const (
+	exitOK          = 0
+	exitFailed      = 1  // the run finished, some rows failed
+	exitUsage       = 2  // usage or configuration, nothing sent
+	exitInput       = 3  // input refused, nothing sent
+	exitStopped     = 4  // stopped by a guard, resumable
+	exitRefused     = 5  // the server refuses the run, resumable
+	exitInterrupted = 6  // resumable
+	exitUnbalanced  = 7  // the books do not balance
+	exitTryLater    = 75 // locked, or --max-duration reached
+)
+
+// exitHelp is printed with the help of the commands that run jobs.
+const exitHelp = `Exit codes:
+  0   every row succeeded
+  1   the run finished, some rows failed
+  2   usage or configuration, nothing sent
+  3   input refused, nothing sent
+  4   stopped by a guard (resumable)
+  5   the server refuses the run: credentials, permission of the app (resumable)
+  6   interrupted (resumable)
+  7   the books do not balance
+  75  try later: locked, or --max-duration reached (resumable)`
+
+// A codedError ends the program with its code. Where err is nil nothing is
+// printed: it has been said.
+type codedError struct {
+	code int
+	err  error
+}
+
+func (e *codedError) Error() string {
+	if e.err == nil {
+		return fmt.Sprintf("exit %d", e.code)
+	}
+	return e.err.Error()
+}
+
+func (e *codedError) Unwrap() error { return e.err }
+
+// usage marks an error as one of usage or configuration.
+func usage(format string, args ...any) error {
+	return &codedError{exitUsage, fmt.Errorf(format, args...)}
+}
+
+// exitCode says how the program ends after err, and prints err.
+func exitCode(err error, stderr io.Writer) int {
+	if err == nil {
+		return exitOK
+	}
+	code := codeOf(err)
+	if coded, ok := errors.AsType[*codedError](err); !ok || coded.err != nil {
+		fmt.Fprintf(stderr, "chatbatch: %v\n", err)
+	}
+	return code
+}
+
+func codeOf(err error) int {
+	if coded, ok := errors.AsType[*codedError](err); ok {
+		return coded.code
+	}
+	_, state := stateAfter(err)
+	switch {
+	case isInput(err):
+		return exitInput
+	case errors.Is(err, ledger.ErrUnbalanced):
+		return exitUnbalanced
+	case errors.Is(err, ledger.ErrLocked):
+		return exitTryLater
+	case state != 0:
+		return state
+	}
+	return exitUsage
+}
+
+func isInput(err error) bool {
+	if _, ok := errors.AsType[*roster.HeaderError](err); ok {
+		return true
+	}
+	_, ok := errors.AsType[*jobs.InputError](err)
+	return ok
+}
+
+// stateAfter says what state the reason for which a run ended leaves it in, and
+// the exit code that goes with it; 0 if err is not such a reason.
+func stateAfter(err error) (ledger.State, int) {
+	if _, ok := errors.AsType[*jobs.RunRefusedError](err); ok {
+		return ledger.Refused, exitRefused
+	}
+	if _, ok := errors.AsType[*jobs.GuardError](err); ok {
+		return ledger.Stopped, exitStopped
+	}
+	switch {
+	case err == nil:
+		return ledger.Finished, exitOK
+	case errors.Is(err, errInterrupted):
+		return ledger.Interrupted, exitInterrupted
+	case errors.Is(err, errExpired):
+		return ledger.Expired, exitTryLater
+	}
+	return "", 0
+}

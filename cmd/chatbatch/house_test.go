@@ -1,0 +1,101 @@
+package main
+
+import (
+	"encoding/json"
+	"os/exec"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// house says who may import whom: each package, what it may import of this
+// module, and which of the libraries that have one home it is the home of. A
+// package that is not here has no place yet; give it one.
+var house = map[string]struct{ ours, libraries string }{
+	"cmd/chatbatch":   {ours: "io/chat io/chat/chatsim io/ledger io/report io/roster jobs limiter"},
+	"jobs":            {ours: "io/chat io/ledger io/roster", libraries: "github.com/cenkalti/backoff/v4 golang.org/x/sync/errgroup"},
+	"io/chat/chatsim": {ours: ""}, // nor io/chat: client and simulator judge each other
+	"io/report":       {ours: "io/ledger"},
+	"io/chat":         {},
+	"io/ledger":       {libraries: "modernc.org/sqlite"},
+	"io/roster":       {libraries: "github.com/gocarina/gocsv"},
+	"limiter":         {libraries: "golang.org/x/time/rate"},
+}
+
+const module = "chatbatch/"
+
+// listed is what `go list -json` says of a package.
+type goPackage struct {
+	ImportPath string
+	Imports    []string
+}
+
+func TestHouse(t *testing.T) {
+	packages := goList(t)
+	seen := map[string]bool{}
+	for _, p := range packages {
+		name := strings.TrimPrefix(p.ImportPath, module)
+		seen[name] = true
+		room, ok := house[name]
+		if !ok {
+			t.Errorf("%s has no place in the house", name)
+			continue
+		}
+		for _, path := range p.Imports {
+			if of, ok := strings.CutPrefix(path, module); ok {
+				if !slices.Contains(strings.Fields(room.ours), of) {
+					t.Errorf("%s imports %s", name, of)
+				}
+			} else if home := homeOf(path); home != "" && home != name {
+				t.Errorf("%s imports %s, whose home is %s", name, path, home)
+			}
+		}
+	}
+	for name := range house {
+		if !seen[name] {
+			t.Errorf("%s is in the house, but there is no such package", name)
+		}
+	}
+}
+
+// Below the face, nothing reads flags or the environment, or uses the standard
+// streams.
+func TestNothingBelowReadsTheEnvironment(t *testing.T) {
+	cmd := exec.Command("grep", "-rnE", `os\.(Getenv|LookupEnv|Environ|Args|Stdin|Stdout|Stderr|Exit)\b|"flag"`,
+		"--include=*.go", "--exclude=*_test.go", "jobs", "limiter", "io")
+	cmd.Dir = "../.."
+	out, _ := cmd.Output() // grep ends with 1 if there is nothing
+	if len(out) > 0 {
+		t.Errorf("below cmd:\n%s", out)
+	}
+}
+
+func homeOf(path string) string {
+	for name, room := range house {
+		for _, lib := range strings.Fields(room.libraries) {
+			if path == lib || strings.HasPrefix(path, lib+"/") {
+				return name
+			}
+		}
+	}
+	return ""
+}
+
+func goList(t *testing.T) []goPackage {
+	t.Helper()
+	cmd := exec.Command("go", "list", "-json=ImportPath,Imports", "./...")
+	cmd.Dir = "../.."
+	out, err := cmd.Output()
+	if err != nil {
+		t.Fatalf("go list: %v", err)
+	}
+	var all []goPackage
+	for dec := json.NewDecoder(strings.NewReader(string(out))); dec.More(); {
+		var p goPackage
+		if err := dec.Decode(&p); err != nil {
+			t.Fatal(err)
+		}
+		all = append(all, p)
+	}
+	return all
+}

@@ -1,0 +1,72 @@
+// Command chatbatch runs bulk jobs against the server REST API of Tencent
+// Cloud Chat, inside one budget of calls a second, and says of every row of its
+// input what became of it.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"runtime/debug"
+	"syscall"
+)
+
+// A world is what the process gives to a command: nothing else in the program
+// reads the environment or the standard streams.
+type world struct {
+	stdin          io.Reader
+	stdout, stderr io.Writer
+	getenv         func(string) string
+}
+
+// errInterrupted is the cause of a context that a signal has ended.
+var errInterrupted = errors.New("interrupted")
+
+func main() {
+	// A closed pipe must come back as an error of the write, not kill a run
+	// before its books are written.
+	signal.Ignore(syscall.SIGPIPE)
+	// Memory is promised to be small, and there is time: the budget of calls,
+	// not the processor, bounds a run.
+	if os.Getenv("GOGC") == "" {
+		debug.SetGCPercent(50)
+	}
+	ctx, stop := interruptible(context.Background(), os.Stderr)
+	code := run(ctx, os.Args[1:], world{os.Stdin, os.Stdout, os.Stderr, os.Getenv})
+	stop()
+	os.Exit(code)
+}
+
+// interruptible returns a context that ends at the first signal. The second
+// one exits at once.
+func interruptible(parent context.Context, stderr io.Writer) (context.Context, func()) {
+	signals := []os.Signal{os.Interrupt, syscall.SIGTERM}
+	if !signal.Ignored(syscall.SIGHUP) { // by nohup
+		signals = append(signals, syscall.SIGHUP)
+	}
+	ctx, cancel := context.WithCancelCause(parent)
+	got := make(chan os.Signal, 2)
+	signal.Notify(got, signals...)
+	done := make(chan struct{})
+	go func() {
+		for first := true; ; first = false {
+			select {
+			case <-done:
+				return
+			case <-got:
+			}
+			if !first {
+				os.Exit(exitInterrupted)
+			}
+			fmt.Fprintln(stderr, "chatbatch: stopping; calls under way may still come back. A second signal exits at once")
+			cancel(errInterrupted)
+		}
+	}()
+	return ctx, func() {
+		signal.Stop(got)
+		close(done)
+	}
+}

@@ -1,0 +1,45 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/dustin/go-humanize"
+
+	"chatbatch/jobs"
+)
+
+// progressEvery is how often a run says how far it is.
+const progressEvery = 10 * time.Second
+
+// watch logs the progress of a run until ctx ends. settled is the number of
+// rows that had an outcome before.
+func watch(ctx context.Context, log *slog.Logger, meter *jobs.Meter, rows, settled int64) {
+	t := time.NewTicker(progressEvery)
+	defer t.Stop()
+	last, at := meter.Read(), time.Now()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case now := <-t.C:
+			r := meter.Read()
+			speed := float64(r.Succeeded+r.Failed-last.Succeeded-last.Failed) / now.Sub(at).Seconds()
+			done := settled + r.Succeeded + r.Failed
+			log.Info(fmt.Sprintf("%s of %s rows", humanize.Comma(done), humanize.Comma(rows)),
+				"succeeded", r.Succeeded, "failed", r.Failed, "calls", r.Calls, "retries", r.Retries,
+				"calls_last_second", r.InOneSecond, "left", left(rows-done, speed))
+			last, at = r, now
+		}
+	}
+}
+
+// left is the time that rows take at a speed in rows a second.
+func left(rows int64, speed float64) string {
+	if speed <= 0 {
+		return "unknown"
+	}
+	return time.Duration(float64(rows) / speed * float64(time.Second)).Round(time.Second).String()
+}

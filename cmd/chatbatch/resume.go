@@ -1,0 +1,94 @@
+package main
+
+import (
+	"context"
+
+	"github.com/spf13/cobra"
+
+	"chatbatch/io/ledger"
+)
+
+func resumeCommand(w world) *cobra.Command {
+	o := &options{}
+	cmd := &cobra.Command{
+		Use:   "resume [RUN]",
+		Short: "Go on with a run that did not end: the newest one, or RUN",
+		Long: `Go on with a run that did not end: the newest one, or RUN.
+
+Its plan, app and endpoint are those it was begun with, and its input need not
+be there any more; credentials, pace and guards are those given now.
+
+` + exitHelp,
+		Args: cobra.MaximumNArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			j, err := newJob(cmd, o, w)
+			if err != nil {
+				return err
+			}
+			ctx, cancel := j.bounded(cmd.Context())
+			defer cancel()
+			return j.resume(ctx, args)
+		},
+	}
+	fs := cmd.Flags()
+	fs.SortFlags = false
+	fs.StringVar(&o.keyFile, "secret-key-file", "", "file with the app's secret key, readable by its owner only")
+	addTimeout(fs, &o.timeout)
+	o.pace.add(fs)
+	o.care.add(fs)
+	addRunsDir(fs, &o.runsDir)
+	addIfLocked(fs, &o.ifLocked)
+	o.output.add(fs)
+	o.chunkSize = 1 // the plan is made
+	return cmd
+}
+
+// resume goes on with the run named in args, or with the newest that can be.
+func (j *job) resume(ctx context.Context, args []string) error {
+	meta, err := j.resumable(ctx, args)
+	if err != nil {
+		return err
+	}
+	j.sdkAppID, j.identifier = meta.SDKAppID, meta.Identifier
+	conn, err := j.connect(meta.Endpoint, j.w)
+	if err != nil {
+		return err
+	}
+	defer conn.close()
+	unlock, err := j.lock(ctx, meta.Key())
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	l, err := j.reopen(ctx, meta.Run)
+	if err != nil {
+		return err
+	}
+	defer l.Close()
+	if l.State() == ledger.Finished {
+		return usage("run %s has ended; nothing is left to send", meta.Run)
+	}
+	return j.work(ctx, l, conn)
+}
+
+// resumable finds the run to go on with.
+func (j *job) resumable(ctx context.Context, args []string) (ledger.Meta, error) {
+	infos, err := j.store.List(ctx)
+	if err != nil {
+		return ledger.Meta{}, err
+	}
+	for i := len(infos) - 1; i >= 0; i-- {
+		info := infos[i]
+		switch {
+		case len(args) == 1 && info.Run != args[0]:
+		case len(args) == 1 && info.Err != nil:
+			return ledger.Meta{}, info.Err
+		case len(args) == 1 || info.Err == nil && info.State != ledger.Finished && info.State != ledger.Planning:
+			return info.Meta, nil
+		}
+	}
+	if len(args) == 1 {
+		return ledger.Meta{}, usage("there is no run %s in %s; see: chatbatch runs list", args[0], j.store.Dir)
+	}
+	return ledger.Meta{}, usage("no run in %s waits to be resumed", j.store.Dir)
+}

@@ -1,0 +1,55 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"runtime/debug"
+
+	"github.com/spf13/cobra"
+)
+
+// run is the program: it returns the exit code.
+func run(ctx context.Context, args []string, w world) int {
+	root := rootCommand(w)
+	root.SetArgs(args)
+	root.SetIn(w.stdin)
+	root.SetOut(w.stdout)
+	root.SetErr(w.stderr)
+	err := root.ExecuteContext(ctx)
+	if err != nil && ctx.Err() != nil && errors.Is(err, context.Canceled) {
+		err = context.Cause(ctx)
+	}
+	return exitCode(err, w.stderr)
+}
+
+func rootCommand(w world) *cobra.Command {
+	root := &cobra.Command{
+		Use:   "chatbatch",
+		Short: "Bulk jobs against the server REST API of Tencent Cloud Chat",
+		Long: `chatbatch runs bulk jobs against the server REST API of Tencent Cloud Chat, inside
+one budget of calls a second, and says of every row what became of it.
+
+Every flag can be set as CHATBATCH_<FLAG> in the environment. Credentials are the
+secret key in CHATBATCH_SECRET_KEY, --secret-key-file, or a ready UserSig in
+CHATBATCH_USERSIG. To try it without a server: chatbatch demo`,
+		Version:       version(),
+		SilenceUsage:  true,
+		SilenceErrors: true,
+	}
+	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
+		return usage("%w; see: %s --help", err, cmd.CommandPath())
+	})
+	root.AddCommand(
+		marksCommand(w), resumeCommand(w), reportCommand(w), runsCommand(w), simCommand(w), demoCommand(w),
+	)
+	return root
+}
+
+// version is the module's version from the build.
+func version() string {
+	info, ok := debug.ReadBuildInfo()
+	if !ok || info.Main.Version == "" {
+		return "(unknown)"
+	}
+	return info.Main.Version
+}

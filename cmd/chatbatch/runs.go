@@ -1,0 +1,155 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/dustin/go-humanize"
+	"github.com/jedib0t/go-pretty/v6/table"
+	"github.com/spf13/cobra"
+
+	"chatbatch/io/ledger"
+)
+
+func runsCommand(w world) *cobra.Command {
+	cmd := &cobra.Command{Use: "runs", Short: "List, show and remove the runs of this host"}
+	cmd.AddCommand(runsListCommand(w), runsShowCommand(w), runsPruneCommand(w))
+	return cmd
+}
+
+// storeCommand makes a command on the directory of the runs.
+func storeCommand(w world, cmd *cobra.Command, do func(context.Context, ledger.Store, []string) error) *cobra.Command {
+	var dir string
+	addRunsDir(cmd.Flags(), &dir)
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		if err := fromEnvironment(cmd, w.getenv); err != nil {
+			return err
+		}
+		return do(cmd.Context(), ledger.Store{Dir: runsIn(dir, w.getenv)}, args)
+	}
+	return cmd
+}
+
+func runsListCommand(w world) *cobra.Command {
+	var asJSON bool
+	cmd := storeCommand(w, &cobra.Command{
+		Use: "list", Short: "List the runs, newest last", Args: cobra.NoArgs,
+	}, func(ctx context.Context, s ledger.Store, _ []string) error {
+		infos, err := s.List(ctx)
+		if err != nil {
+			return err
+		}
+		if asJSON {
+			return listJSON(w, infos)
+		}
+		t := table.NewWriter()
+		t.SetStyle(table.StyleLight)
+		t.AppendHeader(table.Row{"run", "kind", "state", "rows", "succeeded", "failed", "unprocessed", "input"})
+		for _, i := range infos {
+			if i.Err != nil {
+				t.AppendRow(table.Row{i.Run, "", "unreadable: " + i.Err.Error()})
+				continue
+			}
+			t.AppendRow(table.Row{i.Run, i.Meta.Kind, i.State, humanize.Comma(i.Books.Rows), humanize.Comma(i.Books.Succeeded),
+				humanize.Comma(i.Books.Failed), humanize.Comma(i.Books.Unprocessed), i.Meta.Input})
+		}
+		fmt.Fprintln(w.stdout, t.Render())
+		return nil
+	})
+	cmd.Flags().BoolVar(&asJSON, "json", false, "one JSON object a line")
+	return cmd
+}
+
+// listed is a run as `runs list --json` prints it.
+type listed struct {
+	Run         string       `json:"run"`
+	Kind        string       `json:"kind,omitempty"`
+	State       ledger.State `json:"state,omitempty"`
+	Input       string       `json:"input,omitempty"`
+	Rows        int64        `json:"rows"`
+	Succeeded   int64        `json:"succeeded"`
+	Failed      int64        `json:"failed"`
+	Unprocessed int64        `json:"unprocessed"`
+	Error       string       `json:"error,omitempty"`
+}
+
+func listJSON(w world, infos []ledger.Info) error {
+	enc := json.NewEncoder(w.stdout)
+	for _, i := range infos {
+		l := listed{i.Run, i.Meta.Kind, i.State, i.Meta.Input,
+			i.Books.Rows, i.Books.Succeeded, i.Books.Failed, i.Books.Unprocessed, ""}
+		if i.Err != nil {
+			l.Error = i.Err.Error()
+		}
+		if err := enc.Encode(l); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func runsShowCommand(w world) *cobra.Command {
+	return storeCommand(w, &cobra.Command{
+		Use: "show RUN", Short: "Show the books of a run as they are now", Args: cobra.ExactArgs(1),
+	}, func(ctx context.Context, s ledger.Store, args []string) error {
+		l, err := s.OpenRead(ctx, args[0])
+		if err != nil {
+			return err
+		}
+		defer l.Close()
+		return show(ctx, w.stdout, l, w)
+	})
+}
+
+func runsPruneCommand(w world) *cobra.Command {
+	var age time.Duration
+	var unfinished, force bool
+	cmd := storeCommand(w, &cobra.Command{
+		Use: "prune", Short: "Remove old runs, with their ledgers and reports", Args: cobra.NoArgs,
+	}, func(ctx context.Context, s ledger.Store, _ []string) error {
+		infos, err := s.List(ctx)
+		if err != nil {
+			return err
+		}
+		var errs []error
+		for _, i := range infos {
+			if !old(i, age, unfinished) {
+				continue
+			}
+			if !force {
+				fmt.Fprintf(w.stdout, "would remove %s (%s, %s rows)\n", i.Run, i.State, humanize.Comma(i.Books.Rows))
+				continue
+			}
+			if err := pruneRun(ctx, s, i); err != nil {
+				errs = append(errs, err)
+				continue
+			}
+			fmt.Fprintf(w.stdout, "removed %s\n", i.Run)
+		}
+		return errors.Join(errs...)
+	})
+	cmd.Flags().DurationVar(&age, "older-than", 30*24*time.Hour, "keep runs that were begun later than this ago")
+	cmd.Flags().BoolVar(&unfinished, "unfinished", false, "also runs that could still be resumed")
+	cmd.Flags().BoolVar(&force, "force", false, "remove them; without it they are only listed")
+	return cmd
+}
+
+func old(i ledger.Info, age time.Duration, unfinished bool) bool {
+	if i.Err != nil || time.Since(i.Meta.Created) < age {
+		return false // a run that cannot be read may hold what somebody needs
+	}
+	return unfinished || i.State == ledger.Finished
+}
+
+// pruneRun removes a run unless a process works on it.
+func pruneRun(ctx context.Context, s ledger.Store, i ledger.Info) error {
+	unlock, err := s.Lock(ctx, i.Meta.Key(), false)
+	if err != nil {
+		return fmt.Errorf("remove %s: %w", i.Run, err)
+	}
+	defer unlock()
+	return s.Remove(ctx, i.Run)
+}

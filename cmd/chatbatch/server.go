@@ -1,0 +1,211 @@
+package main
+
+import (
+	"net/http"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/adrg/xdg"
+
+	"chatbatch/io/chat"
+	"chatbatch/io/chat/chatsim"
+	"chatbatch/jobs"
+	"chatbatch/limiter"
+)
+
+// simEndpoint stands in a run's record for the simulator inside the process.
+const simEndpoint = "sim:"
+
+// signatureLife is how long a signature of ours is valid; it is renewed at
+// 80 % of that.
+const signatureLife = 24 * time.Hour
+
+// A connection is the API as a run uses it, and the pace at which it may.
+type connection struct {
+	chat    *chat.Client
+	renew   func(stale string)
+	limiter *limiter.Limiter
+}
+
+func (c *connection) close() error { return c.limiter.Close() }
+
+// where returns the endpoint that the flags mean.
+func (o *server) where() (string, error) {
+	switch {
+	case o.sim || o.simScenario != "":
+		if o.endpoint != "" || o.region != "" {
+			return "", usage("--sim goes without --endpoint and --region")
+		}
+		return simEndpoint + o.simScenario, nil
+	case o.endpoint != "" && o.region != "":
+		return "", usage("give --endpoint or --region, not both")
+	case o.endpoint != "":
+		return strings.TrimRight(o.endpoint, "/"), nil
+	case o.region != "":
+		domain, _, ok := chat.Domain(o.region)
+		if !ok {
+			return "", usage("--region %q: it is one of %s", o.region, strings.Join(chat.Regions(), " "))
+		}
+		return "https://" + domain, nil
+	}
+	return "", usage("say where the app lives: --region (%s), --endpoint URL, or --sim to try it without a server", strings.Join(chat.Regions(), " "))
+}
+
+// connect makes the client for a run on endpoint.
+func (o *options) connect(endpoint string, w world) (*connection, error) {
+	c := &connection{chat: &chat.Client{
+		Endpoint: endpoint, SDKAppID: o.sdkAppID, Identifier: o.identifier, Timeout: o.timeout,
+	}}
+	scenario, sim := strings.CutPrefix(endpoint, simEndpoint)
+	var err error
+	if sim {
+		err = o.useSimulator(c, scenario)
+	} else {
+		err = o.useServer(c, w)
+	}
+	if err != nil {
+		return nil, err
+	}
+	if err := c.chat.Check(); err != nil {
+		return nil, usage("%w", err)
+	}
+	lanes := limiter.Memory()
+	if o.limiter == "host" && !sim {
+		lanes = limiter.File(filepath.Join(stateDir(w.getenv), "lanes"))
+	} else if o.limiter != "host" && o.limiter != "memory" {
+		return nil, usage("--limiter %q: it is host or memory", o.limiter)
+	}
+	c.limiter, err = limiter.New(limiter.Options{
+		QPS: o.qps, Key: strconv.FormatInt(c.chat.SDKAppID, 10), PerAPI: o.qpsScope == "api", Lanes: lanes,
+	})
+	if err != nil {
+		return nil, usage("%w", err)
+	}
+	return c, nil
+}
+
+// useSimulator puts a Chat API into the process.
+func (o *options) useSimulator(c *connection, scenario string) error {
+	sc := chatsim.Scenario{Open: true, QPS: o.qps, QPSScope: o.qpsScope, Latency: 20 * time.Millisecond, Jitter: 10 * time.Millisecond}
+	if scenario != "" {
+		var err error
+		if sc, err = readScenario(scenario); err != nil {
+			return err
+		}
+	}
+	sim, err := chatsim.New(sc)
+	if err != nil {
+		return usage("scenario: %w", err)
+	}
+	c.chat.Endpoint = "https://simulator.invalid"
+	c.chat.HTTP = &http.Client{Transport: sim}
+	if c.chat.SDKAppID == 0 {
+		c.chat.SDKAppID = max(sc.SDKAppID, 1)
+	}
+	if c.chat.Identifier == "" {
+		if c.chat.Identifier = sc.Identifier; sc.Identifier == "" {
+			c.chat.Identifier = "administrator"
+		}
+	}
+	key := sc.SecretKey
+	if key == "" {
+		key = "simulator"
+	}
+	signer := chat.NewKeySigner(c.chat.SDKAppID, c.chat.Identifier, key, signatureLife)
+	c.chat.Signer, c.renew = signer, signer.Renew
+	return nil
+}
+
+func readScenario(name string) (chatsim.Scenario, error) {
+	f, err := os.Open(name)
+	if err != nil {
+		return chatsim.Scenario{}, usage("open scenario: %w", err)
+	}
+	defer f.Close()
+	sc, err := chatsim.Parse(f)
+	if err != nil {
+		return sc, usage("%s: %w", name, err)
+	}
+	return sc, nil
+}
+
+// useServer finds the credentials for a real server.
+func (o *options) useServer(c *connection, w world) error {
+	if o.sdkAppID <= 0 {
+		return usage("--sdkappid is missing: it is the number of your app in the Chat console")
+	}
+	if o.identifier == "" {
+		return usage("--identifier is missing: it is the account of an App admin, e.g. administrator")
+	}
+	c.chat.HTTP = chat.NewHTTPClient(o.workers)
+	if sig := w.getenv("CHATBATCH_USERSIG"); sig != "" {
+		c.chat.Signer = chat.FixedSig(sig)
+		return nil
+	}
+	key, err := o.secretKey(w.getenv)
+	if err != nil {
+		return err
+	}
+	signer := chat.NewKeySigner(o.sdkAppID, o.identifier, key, signatureLife)
+	c.chat.Signer, c.renew = signer, signer.Renew
+	return nil
+}
+
+// secretKey is never a flag: arguments can be read by everybody on the host.
+func (o *server) secretKey(getenv func(string) string) (string, error) {
+	if key := strings.TrimSpace(getenv("CHATBATCH_SECRET_KEY")); key != "" {
+		return key, nil
+	}
+	name, given := o.keyFile, true
+	if name == "" {
+		dir := getenv("CREDENTIALS_DIRECTORY")
+		if dir == "" {
+			return "", usage("no credentials: set CHATBATCH_SECRET_KEY, or --secret-key-file, or CHATBATCH_USERSIG for a ready signature")
+		}
+		name, given = filepath.Join(dir, "chatbatch_secret_key"), false
+	}
+	info, err := os.Stat(name)
+	if err != nil {
+		return "", usage("read secret key: %w", err)
+	}
+	// What systemd puts into CREDENTIALS_DIRECTORY is private by its directory.
+	if given && runtime.GOOS != "windows" && info.Mode().Perm()&0o077 != 0 {
+		return "", usage("read secret key: %s can be read by others (mode %#o); run: chmod 600 %s", name, info.Mode().Perm(), name)
+	}
+	text, err := os.ReadFile(name)
+	if err != nil {
+		return "", usage("read secret key: %w", err)
+	}
+	key := strings.TrimSpace(string(text))
+	if key == "" {
+		return "", usage("read secret key: %s is empty", name)
+	}
+	return key, nil
+}
+
+// stateDir is where runs and lanes are kept when nothing else is said.
+func stateDir(getenv func(string) string) string {
+	if dir := getenv("XDG_STATE_HOME"); filepath.IsAbs(dir) {
+		return filepath.Join(dir, "chatbatch")
+	}
+	return filepath.Join(xdg.StateHome, "chatbatch")
+}
+
+// runsIn is the directory of the runs.
+func runsIn(dir string, getenv func(string) string) string {
+	if dir != "" {
+		return dir
+	}
+	return filepath.Join(stateDir(getenv), "runs")
+}
+
+// door makes the one way to the API for the calls of a run.
+func (o *options) door(c *connection, meter *jobs.Meter) *jobs.Door {
+	retry := jobs.DefaultRetry()
+	retry.Max, retry.MaxElapsed = o.retries, o.retryMaxElapsed
+	return &jobs.Door{Limiter: c.limiter, Retry: retry, Renew: c.renew, Meter: meter}
+}

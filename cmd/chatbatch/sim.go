@@ -1,0 +1,87 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"net"
+	"net/http"
+	"slices"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"chatbatch/io/chat/chatsim"
+)
+
+func simCommand(w world) *cobra.Command {
+	var addr, scenario string
+	cmd := &cobra.Command{
+		Use:   "sim",
+		Short: "Serve the built-in Chat API over HTTP, to rehearse against",
+		Long: `Serve the built-in Chat API over HTTP, to rehearse against.
+
+Without a scenario every group exists, every account is online in it, and the
+quota is 200 calls a second. A scenario (YAML) names groups, members, who is
+offline, accounts that spoil a call, the quota, and faults; see
+testdata/scenarios in the source. It serves until it is interrupted and then
+says what it has seen.`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := fromEnvironment(cmd, w.getenv); err != nil {
+				return err
+			}
+			sc := chatsim.Scenario{Open: true}
+			if scenario != "" {
+				var err error
+				if sc, err = readScenario(scenario); err != nil {
+					return err
+				}
+			}
+			sim, err := chatsim.New(sc)
+			if err != nil {
+				return usage("scenario: %w", err)
+			}
+			return serve(cmd.Context(), w, addr, sim)
+		},
+	}
+	cmd.Flags().StringVar(&addr, "addr", "127.0.0.1:8410", "address to listen on")
+	cmd.Flags().StringVar(&scenario, "scenario", "", "YAML file; see above")
+	return cmd
+}
+
+// serve answers until ctx ends.
+func serve(ctx context.Context, w world, addr string, sim *chatsim.Sim) error {
+	l, err := net.Listen("tcp", addr)
+	if err != nil {
+		return usage("listen: %w", err)
+	}
+	srv := &http.Server{Handler: sim, ReadHeaderTimeout: 10 * time.Second}
+	served := make(chan error, 1)
+	go func() { served <- srv.Serve(l) }()
+	fmt.Fprintf(w.stderr, "Chat API simulator on http://%s; use it with --endpoint http://%s\n", l.Addr(), l.Addr())
+	select {
+	case err := <-served:
+		return usage("serve: %w", err)
+	case <-ctx.Done():
+	}
+	closing, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
+	defer cancel()
+	if err := srv.Shutdown(closing); err != nil && !errors.Is(err, context.DeadlineExceeded) {
+		return fmt.Errorf("stop serving: %w", err)
+	}
+	seen(w, sim.Counts())
+	return nil
+}
+
+// seen prints what a simulator has counted.
+func seen(w world, c chatsim.Counts) {
+	fmt.Fprintf(w.stdout, "calls %d, at most %d in one second\n", c.Calls, c.MaxInOneSecond)
+	for _, name := range slices.Sorted(maps.Keys(c.ByCommand)) {
+		fmt.Fprintf(w.stdout, "  %s %d\n", name, c.ByCommand[name])
+	}
+	for _, code := range slices.Sorted(maps.Keys(c.ByCode)) {
+		fmt.Fprintf(w.stdout, "  code %d: %d\n", code, c.ByCode[code])
+	}
+}

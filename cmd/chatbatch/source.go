@@ -1,0 +1,148 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"hash"
+	"io"
+	"os"
+
+	"chatbatch/io/roster"
+)
+
+// A source is an input file that can be read twice: once to know whether this
+// command has been begun before, and once to plan.
+type source struct {
+	name   string
+	file   *os.File
+	sha256 string
+	temp   bool // file is a copy of ours
+}
+
+// openSource opens the input called name and reads it through. stdin and pipes
+// are first copied to a file without a name in dir.
+func openSource(ctx context.Context, name string, stdin io.Reader, dir string) (*source, error) {
+	s := &source{name: name}
+	var err error
+	if name == "-" {
+		s.name, s.temp = "stdin", true
+		s.file, err = spool(ctx, stdin, dir)
+	} else {
+		s.file, s.temp, err = openFile(ctx, name, dir)
+	}
+	if err != nil {
+		return nil, &codedError{exitInput, fmt.Errorf("read %s: %w", s.name, err)}
+	}
+	h := sha256.New()
+	if _, err := io.Copy(h, reader{ctx, s.file}); err != nil {
+		s.close()
+		return nil, fmt.Errorf("read %s: %w", s.name, err)
+	}
+	s.sha256 = hex.EncodeToString(h.Sum(nil))
+	return s, nil
+}
+
+func openFile(ctx context.Context, name, dir string) (f *os.File, temp bool, err error) {
+	if f, err = os.Open(name); err != nil {
+		return nil, false, err
+	}
+	info, err := f.Stat()
+	switch {
+	case err == nil && info.Mode().IsRegular():
+		return f, false, nil
+	case err == nil && info.IsDir():
+		err = errors.New("it is a directory")
+	case err == nil:
+		var copied *os.File
+		copied, err = spool(ctx, f, dir)
+		f.Close()
+		return copied, true, err
+	}
+	f.Close()
+	return nil, false, err
+}
+
+// spool copies what can be read only once.
+func spool(ctx context.Context, r io.Reader, dir string) (*os.File, error) {
+	f, err := os.CreateTemp(dir, ".input-*")
+	if err != nil {
+		return nil, err
+	}
+	_ = os.Remove(f.Name()) // gone with the process; where that is not possible, close removes it
+	if _, err = io.Copy(f, reader{ctx, r}); err == nil {
+		_, err = f.Seek(0, io.SeekStart)
+	}
+	if err != nil {
+		f.Close()
+		return nil, err
+	}
+	return f, nil
+}
+
+func (s *source) close() {
+	s.file.Close()
+	if s.temp {
+		_ = os.Remove(s.file.Name())
+	}
+}
+
+// again returns a reader from the start, which fails at the end if the bytes
+// are not those that were read before.
+func (s *source) again(ctx context.Context) (io.Reader, error) {
+	if _, err := s.file.Seek(0, io.SeekStart); err != nil {
+		return nil, fmt.Errorf("read %s: %w", s.name, err)
+	}
+	return &checked{r: reader{ctx, s.file}, sum: sha256.New(), want: s.sha256, name: s.name}, nil
+}
+
+// format is the format of the input: by its name, or by its first byte where
+// the name says nothing.
+func (s *source) format() (roster.Format, error) {
+	if s.name != "stdin" {
+		return roster.FormatOf(s.name), nil
+	}
+	if _, err := s.file.Seek(0, io.SeekStart); err != nil {
+		return "", fmt.Errorf("read %s: %w", s.name, err)
+	}
+	head, _ := bufio.NewReader(s.file).Peek(512)
+	head = bytes.TrimLeft(bytes.TrimPrefix(head, []byte("\ufeff")), " \t\r\n")
+	if bytes.HasPrefix(head, []byte("{")) {
+		return roster.JSONL, nil
+	}
+	return roster.CSV, nil
+}
+
+// A checked reader compares what it reads with what was read before.
+type checked struct {
+	r    io.Reader
+	sum  hash.Hash
+	want string
+	name string
+}
+
+func (c *checked) Read(p []byte) (int, error) {
+	n, err := c.r.Read(p)
+	c.sum.Write(p[:n])
+	if err == io.EOF && hex.EncodeToString(c.sum.Sum(nil)) != c.want {
+		return n, &codedError{exitInput, fmt.Errorf("%s changed while it was read; try again when it is complete", c.name)}
+	}
+	return n, err
+}
+
+// A reader stops when its context does.
+type reader struct {
+	ctx context.Context
+	r   io.Reader
+}
+
+func (r reader) Read(p []byte) (int, error) {
+	if r.ctx.Err() != nil {
+		return 0, context.Cause(r.ctx)
+	}
+	return r.r.Read(p)
+}

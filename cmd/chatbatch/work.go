@@ -1,0 +1,135 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"chatbatch/io/ledger"
+	"chatbatch/io/report"
+	"chatbatch/jobs"
+)
+
+// work sends what is pending of a run, writes its books, and says how it ended.
+func (j *job) work(ctx context.Context, l *ledger.Ledger, conn *connection) error {
+	k, err := kindNamed(l.Meta().Kind)
+	if err != nil {
+		return err
+	}
+	before, err := l.Summary(ctx)
+	if err != nil {
+		return err
+	}
+	if err := l.Begin(ctx); err != nil {
+		return err
+	}
+	meter := &jobs.Meter{}
+	r := &jobs.Runner{
+		Kind: k.make(conn.chat, j.isolateBudget), Ledger: l, Door: j.door(conn, meter), Workers: j.workers, Grace: j.grace,
+		MaxErrors: limit(j.maxErrors), Rows: before.Rows, Failed: before.Failed,
+	}
+	why := j.run(ctx, r, l, meter, before)
+
+	// The books are written whatever ended the run, a signal included.
+	ctx = context.WithoutCancel(ctx)
+	state, code := stateAfter(why)
+	if state == "" {
+		state, code = ledger.Stopped, exitStopped
+	}
+	if err := l.End(ctx, state, session(meter)); err != nil {
+		return &codedError{exitStopped, err}
+	}
+	sum, err := j.books(ctx, l)
+	if err != nil {
+		return err
+	}
+	switch {
+	case why != nil:
+		return &codedError{code, fmt.Errorf("%w; run the same command again to go on", why)}
+	case sum.Failed > 0:
+		return &codedError{exitFailed, nil}
+	}
+	return nil
+}
+
+// run runs r and says meanwhile how far it is.
+func (j *job) run(ctx context.Context, r *jobs.Runner, l *ledger.Ledger, meter *jobs.Meter, before ledger.Summary) error {
+	watching, stop := context.WithCancel(ctx)
+	var wg sync.WaitGroup
+	wg.Go(func() { watch(watching, j.log, meter, before.Rows, before.Succeeded+before.Failed) })
+	wg.Go(func() { note(watching, l, meter) })
+	err := r.Run(ctx)
+	stop()
+	wg.Wait()
+	return err
+}
+
+// note keeps the newest figures of the session in the ledger, for the books of
+// a process that is killed.
+func note(ctx context.Context, l *ledger.Ledger, meter *jobs.Meter) {
+	t := time.NewTicker(time.Second)
+	defer t.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-t.C:
+			l.Note(session(meter))
+		}
+	}
+}
+
+// session is what this process did for a run, beyond its settled chunks.
+func session(meter *jobs.Meter) ledger.Session {
+	r := meter.Read()
+	return ledger.Session{
+		Calls: int(r.Calls) - r.Settled.Calls, Retries: int(r.Retries) - r.Settled.Retries,
+		MaxCallsInOneSecond: r.MaxInOneSecond,
+	}
+}
+
+// books writes the reports of a run and shows its summary.
+func (j *job) books(ctx context.Context, l *ledger.Ledger) (ledger.Summary, error) {
+	dir := j.store.Path(l.Meta().Run)
+	sum, err := report.Write(ctx, l, dir)
+	if err != nil {
+		return sum, err
+	}
+	if !j.quiet {
+		if err := show(ctx, j.w.stderr, l, j.w); err != nil {
+			return sum, err
+		}
+		fmt.Fprintln(j.w.stderr, nextCommand(l.Meta(), sum, dir))
+	}
+	if j.json {
+		return sum, json.NewEncoder(j.w.stdout).Encode(sum)
+	}
+	return sum, nil
+}
+
+// nextCommand is the last line of a run: where its files are, and what to do.
+func nextCommand(m ledger.Meta, s ledger.Summary, dir string) string {
+	failed := filepath.Join(dir, "failed."+m.Format)
+	text := "files: " + dir
+	switch {
+	case s.State != ledger.Finished:
+		text += "\nnext:  chatbatch resume " + m.Run
+	case s.Failed > 0:
+		text += fmt.Sprintf("\nnext:  chatbatch %s %s", m.Kind, failed)
+	}
+	return text
+}
+
+// named prints the first of some rows and how many more there are.
+func named(out io.Writer, what string, rows []jobs.BadRow, all int64) {
+	for _, r := range rows {
+		fmt.Fprintf(out, "  %s, line %d: %v\n", what, r.Line, r.Err)
+	}
+	if more := all - int64(len(rows)); more > 0 {
+		fmt.Fprintf(out, "  and %d more %s rows\n", more, what)
+	}
+}
