@@ -1,8 +1,12 @@
 package jobs
 
 import (
+	"cmp"
 	"context"
+	"slices"
 	"strings"
+
+	"golang.org/x/sync/errgroup"
 
 	"chatbatch/io/ledger"
 )
@@ -10,6 +14,24 @@ import (
 // regroupRows is the number of rows from which a partition is parted once
 // more, by account: such a partition holds a few huge groups.
 const regroupRows = 1 << 16
+
+// groupersOfSpill is how many partitions are grouped side by side when the
+// input is large. Each takes a few megabytes, so they are few.
+const groupersOfSpill = 2
+
+// groupAll groups all partitions. The chunks of an input that fits into memory
+// come in the same order each time.
+func (p *planning) groupAll(ctx context.Context) error {
+	groupers, ctx := errgroup.WithContext(ctx)
+	groupers.SetLimit(1)
+	if p.spill.file != nil {
+		groupers.SetLimit(groupersOfSpill)
+	}
+	for i := range partitions {
+		groupers.Go(func() error { return p.group(ctx, i) })
+	}
+	return groupers.Wait()
+}
 
 // group brings the rows of one partition together by group and account, and
 // plans their chunks.
@@ -161,15 +183,28 @@ func (a *arena) number(n int64) []int64 {
 }
 
 func (p *planning) overLimit(r spilled, why error) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
 	p.totals.OverLimit++
-	if len(p.totals.Over) < badRowsKept {
-		p.totals.Over = append(p.totals.Over, BadRow{r.line, why})
-	}
+	p.totals.Over = keepFirst(p.totals.Over, BadRow{r.line, why})
 	return p.sink.PlanFailed(r.num, ledger.Outcome{Class: ClassOverLimit, Error: why.Error()})
+}
+
+// keepFirst keeps the rows of the lowest lines, in order.
+func keepFirst(rows []BadRow, r BadRow) []BadRow {
+	n := len(rows)
+	if n == badRowsKept && r.Line > rows[n-1].Line {
+		return rows
+	}
+	rows = append(rows, r)
+	slices.SortFunc(rows, func(a, b BadRow) int { return cmp.Compare(a.Line, b.Line) })
+	return rows[:min(len(rows), badRowsKept)]
 }
 
 // chunk plans one chunk.
 func (p *planning) chunk(group string, entries []ledger.Entry, first bool) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
 	if first {
 		p.totals.Groups++
 	}

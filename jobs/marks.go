@@ -156,26 +156,25 @@ type markLimits struct {
 // Admit refuses the eleventh mark of a group and the 1,001st member of a mark.
 // A row of several marks is admitted as a whole or not at all.
 func (l *markLimits) Admit(have, more []byte) error {
-	old := decodeMarks(have)
-	var fresh []uint64
+	var buf [2][marksInGroup]uint64 // enough for what is ever admitted
+	old, asked := appendMarks(buf[0][:0], have), appendMarks(buf[1][:0], more)
 	kinds := len(l.members)
-	for _, m := range decodeMarks(more) {
-		if slices.Contains(old, m) {
-			continue
-		}
+	for _, m := range asked {
 		n := l.members[m]
-		if n >= membersWithMark {
+		switch {
+		case slices.Contains(old, m):
+		case n >= membersWithMark:
 			return fmt.Errorf("mark %d has %d members of this group already, the most that the API allows", m, n)
-		}
-		if n == 0 {
+		case n == 0:
 			if kinds++; kinds > marksInGroup {
 				return fmt.Errorf("mark %d is one more than the %d different marks that the API allows a group", m, marksInGroup)
 			}
 		}
-		fresh = append(fresh, m)
 	}
-	for _, m := range fresh {
-		l.members[m]++
+	for _, m := range asked {
+		if !slices.Contains(old, m) {
+			l.members[m]++
+		}
 	}
 	return nil
 }
@@ -193,8 +192,10 @@ func encodeMarks(b []byte, marks []uint64) []byte {
 	return b
 }
 
-func decodeMarks(b []byte) []uint64 {
-	var marks []uint64
+func decodeMarks(b []byte) []uint64 { return appendMarks(nil, b) }
+
+// appendMarks appends the marks that encodeMarks has put into b.
+func appendMarks(marks []uint64, b []byte) []uint64 {
 	for len(b) > 0 {
 		m, n := binary.Uvarint(b)
 		if n <= 0 {

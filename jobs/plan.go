@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"chatbatch/io/ledger"
@@ -140,12 +141,7 @@ func (p *Planner) Plan(ctx context.Context, in *Input, sink Plan) (Totals, error
 	if p.MaxBad.Exceeded(pl.totals.BadRows, pl.totals.Rows) {
 		return pl.totals, &InputError{Totals: pl.totals, Max: p.MaxBad}
 	}
-	for i := range partitions {
-		if err := pl.group(ctx, i); err != nil {
-			return pl.totals, err
-		}
-	}
-	return pl.totals, nil
+	return pl.totals, pl.groupAll(ctx)
 }
 
 // partitions is how many parts a large input is cut into: 10 million rows make
@@ -155,9 +151,11 @@ const partitions = 256
 // A planning is one call of Plan.
 type planning struct {
 	Planner
-	sink   Plan
-	spill  *spill
-	totals Totals
+	spill *spill
+
+	mu     sync.Mutex // while partitions are grouped side by side
+	sink   Plan       // under mu then
+	totals Totals     // under mu then
 }
 
 // checkEvery is how often a long loop looks whether it was cancelled.
