@@ -103,6 +103,7 @@ type Ledger struct {
 	meta     Meta
 	path     string
 	readOnly bool
+	told     bool // the reports were written when it was opened
 
 	db   *sql.DB // for writing, one connection; nil if readOnly
 	read *sql.DB // a few connections that cannot write
@@ -180,7 +181,7 @@ func (l *Ledger) Close() error {
 // load reads the run's row and its state.
 func (l *Ledger) load(ctx context.Context, db *sql.DB) error {
 	var text string
-	err := db.QueryRowContext(ctx, "SELECT meta, state FROM run").Scan(&text, &l.state)
+	err := db.QueryRowContext(ctx, "SELECT meta, state, told FROM run").Scan(&text, &l.state, &l.told)
 	if err != nil {
 		return l.fail("read the run", err)
 	}

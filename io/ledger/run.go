@@ -22,7 +22,7 @@ func (l *Ledger) Begin(ctx context.Context) error {
 		b.row("SELECT max(id) FROM session", nil, &last)
 		now := time.Now().UnixMilli()
 		b.exec("INSERT INTO session (id, started, seen, state) VALUES (?, ?, ?, 'running')", last.Int64+1, now, now)
-		b.exec("UPDATE run SET state = 'running'")
+		b.exec("UPDATE run SET state = 'running', told = 0")
 		b.state, b.begun = Running, last.Int64+1
 		return nil
 	})
@@ -50,8 +50,18 @@ func (l *Ledger) End(ctx context.Context, state State, s Session) error {
 			return fmt.Errorf("a session cannot end as %q", state)
 		}
 		b.beat(session, state, &s)
-		b.exec("UPDATE run SET state = ?", string(state))
+		b.exec("UPDATE run SET state = ?, told = 0", string(state))
 		b.state, b.ended = state, true
+		return nil
+	})
+}
+
+// Reported notes that the reports of the run as it stands are written. Until
+// then a finished run is one to go on with: its process may have been killed
+// between the two.
+func (l *Ledger) Reported(ctx context.Context) error {
+	return l.change(ctx, "note the reports", func(b *batch) error {
+		b.exec("UPDATE run SET told = 1")
 		return nil
 	})
 }

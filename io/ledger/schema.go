@@ -26,7 +26,8 @@ const schema = `
 CREATE TABLE run (
 	one   INTEGER PRIMARY KEY CHECK (one = 1),
 	meta  TEXT NOT NULL, -- JSON
-	state TEXT NOT NULL
+	state TEXT NOT NULL,
+	told  INTEGER NOT NULL DEFAULT 0 -- 1: the reports of this state are written
 ) STRICT;
 CREATE TABLE books ( -- sums over all that is settled
 	one       INTEGER PRIMARY KEY CHECK (one = 1),
@@ -99,6 +100,9 @@ func dsn(path, mode string) string {
 	q := url.Values{"mode": {mode}, "_pragma": {
 		"busy_timeout(10000)", "trusted_schema(0)", "cell_size_check(1)",
 	}}
+	if abs, err := filepath.Abs(path); err == nil {
+		path = abs // the first part of a relative one would be taken for a host
+	}
 	u := url.URL{Scheme: "file", Path: filepath.ToSlash(path), RawQuery: q.Encode()}
 	return u.String()
 }

@@ -12,6 +12,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"strings"
 	"time"
 )
 
@@ -32,11 +33,11 @@ func Key(kind, endpoint string, sdkAppID int64, inputSHA256 string, options map[
 }
 
 // NewRunID makes a name for a run that begins now, e.g.
-// "20261122T014912Z-4f2a9c". Names sort by UTC time, to the second.
+// "20261122T014912.345Z-4f2a9c". Names sort by UTC time, to the millisecond.
 func NewRunID(now time.Time) string {
 	var b [3]byte
 	_, _ = rand.Read(b[:]) // never fails
-	return now.UTC().Format("20060102T150405Z") + "-" + hex.EncodeToString(b[:])
+	return now.UTC().Format("20060102T150405.000Z") + "-" + hex.EncodeToString(b[:])
 }
 
 // Store is a directory with a directory for each run, kept from other users.
@@ -48,6 +49,7 @@ type Info struct {
 	Run      string // name of its directory
 	Meta     Meta
 	State    State
+	Reported bool // the reports of this state are written; see Ledger.Reported
 	Books    Books
 	Started  time.Time // of the first session; zero: none yet
 	Finished time.Time // when the last session ended; zero: it has not
@@ -56,6 +58,9 @@ type Info struct {
 
 // Books are the sums of a run, in rows.
 type Books struct{ Rows, Succeeded, Failed, Unprocessed int64 }
+
+// A name that NewRunID has made.
+var runName = regexp.MustCompile(`^[0-9]{8}T[0-9]{6}\.[0-9]{3}Z-[0-9a-f]{6}$`)
 
 // A name that is a plain part of a path, and does not begin with a dot.
 var plainName = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9._-]{0,127}$`)
@@ -148,7 +153,7 @@ func (l *Ledger) draft(ctx context.Context, path string) error {
 	if err != nil {
 		return err
 	}
-	if _, err := l.conn.ExecContext(ctx, "INSERT INTO run VALUES (1, ?, 'planning')", string(meta)); err != nil {
+	if _, err := l.conn.ExecContext(ctx, "INSERT INTO run (one, meta, state) VALUES (1, ?, 'planning')", string(meta)); err != nil {
 		return err
 	}
 	return l.exec(ctx, "COMMIT", "PRAGMA journal_mode = WAL")
@@ -258,7 +263,7 @@ func (s Store) List(ctx context.Context) ([]Info, error) {
 	}
 	var list []Info
 	for _, d := range dirs { // in order of their names, and so of time
-		if !d.IsDir() || !plainName.MatchString(d.Name()) {
+		if !d.IsDir() || !plainName.MatchString(d.Name()) || s.unnamed(d.Name()) {
 			continue
 		}
 		list = append(list, s.info(ctx, d.Name()))
@@ -277,7 +282,7 @@ func (s Store) info(ctx context.Context, run string) Info {
 		return i
 	}
 	defer l.Close()
-	i.Meta = l.Meta()
+	i.Meta, i.Reported = l.Meta(), l.told
 	sum, err := l.Summary(ctx)
 	i.State, i.Err = sum.State, err
 	i.Books = Books{sum.Rows, sum.Succeeded, sum.Failed, sum.Unprocessed}
@@ -292,16 +297,20 @@ func (s Store) info(ctx context.Context, run string) Info {
 
 // Find returns the run that goes on when the command of this key is given again,
 // or "" if a new one must begin: the newest run of the key, if it is planned and
-// not finished. (A run that was left behind when a later one of the same key
-// finished is history: to go on with it would undo what came after it.)
+// not finished, or finished without its reports. (A run that was left behind
+// when a later one of the same key finished is history: to go on with it would
+// undo what came after it.)
 //
 // The caller holds the lock of the key. Runs of the key whose planning never
-// ended are removed: nobody can be planning them any more.
+// ended are removed: nobody can be planning them any more. So are the empty
+// directories of processes that were killed before they could even say what
+// they were planning.
 func (s Store) Find(ctx context.Context, key string) (string, error) {
 	list, err := s.List(ctx)
 	if err != nil {
 		return "", err
 	}
+	s.sweep()
 	for n := len(list) - 1; n >= 0; n-- {
 		switch i := list[n]; {
 		case i.Err != nil || i.Meta.Key() != key:
@@ -309,13 +318,44 @@ func (s Store) Find(ctx context.Context, key string) (string, error) {
 			if err := s.Remove(ctx, i.Run); err != nil {
 				return "", err
 			}
-		case i.State == Finished:
+		case i.State == Finished && i.Reported:
 			return "", nil
 		default:
 			return i.Run, nil
 		}
 	}
 	return "", nil
+}
+
+// unnamed says that a directory has no ledger yet, and nothing but the draft of
+// one: its process was killed, or is about to say which run it plans.
+func (s Store) unnamed(run string) bool {
+	if !runName.MatchString(run) {
+		return false // somebody else's
+	}
+	files, err := os.ReadDir(s.Path(run))
+	for _, f := range files {
+		if f.Name() == fileName || !strings.HasPrefix(f.Name(), fileName) {
+			return false
+		}
+	}
+	return err == nil
+}
+
+// unnamedFor is how long a directory must have been unnamed to be swept away.
+// Between making it and naming it a process takes milliseconds.
+const unnamedFor = time.Minute
+
+// sweep removes unnamed directories. One that cannot be removed is left: it is
+// in nobody's way.
+func (s Store) sweep() {
+	dirs, _ := os.ReadDir(s.Dir)
+	for _, d := range dirs {
+		i, err := d.Info()
+		if err == nil && d.IsDir() && time.Since(i.ModTime()) > unnamedFor && s.unnamed(d.Name()) {
+			_ = os.RemoveAll(s.Path(d.Name()))
+		}
+	}
 }
 
 // Remove removes a run and everything in its directory. The caller holds its

@@ -6,6 +6,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -51,7 +52,7 @@ func TestKey(t *testing.T) {
 func TestNewRunID(t *testing.T) {
 	at := time.Date(2026, 11, 22, 9, 49, 12, 0, time.FixedZone("", 8*3600))
 	id := NewRunID(at)
-	if !regexp.MustCompile(`^20261122T014912Z-[0-9a-f]{6}$`).MatchString(id) || !plainName.MatchString(id) {
+	if !regexp.MustCompile(`^20261122T014912\.000Z-[0-9a-f]{6}$`).MatchString(id) || !plainName.MatchString(id) {
 		t.Errorf("got %q", id)
 	}
 	if later := NewRunID(at.Add(time.Second)); later <= id {
@@ -137,6 +138,13 @@ func TestFindAndList(t *testing.T) {
 	add("r4", other, Planning)
 	add("r5", meta(""), Planning)
 	must(t, os.Mkdir(filepath.Join(s.Dir, "r6"), 0o700))
+	must(t, os.WriteFile(filepath.Join(s.Dir, "r6", "failed.csv"), []byte("somebody's"), 0o600))
+	old := time.Now().Add(-time.Hour)
+	for _, unnamed := range []string{"20260101T000000.000Z-000061", "20260101T000000.000Z-000062"} { // killed at its first step, and at work just now
+		must(t, os.Mkdir(filepath.Join(s.Dir, unnamed), 0o700))
+		must(t, os.WriteFile(filepath.Join(s.Dir, unnamed, fileName+".new"), []byte("SQLite"), 0o600))
+	}
+	must(t, os.Chtimes(filepath.Join(s.Dir, "20260101T000000.000Z-000061"), old, old))
 	must(t, os.WriteFile(filepath.Join(s.Dir, "notes.txt"), nil, 0o600))
 	find("r2")
 	var names, states []string
@@ -149,7 +157,18 @@ func TestFindAndList(t *testing.T) {
 	}
 	diff(t, "names", names, []string{"r1", "r2", "r3", "r4", "r6"}) // r5 was never begun
 	diff(t, "states", states, []string{"planned", "interrupted", "running", "planning", ""})
+	if _, err := os.Stat(filepath.Join(s.Dir, "20260101T000000.000Z-000061")); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("it is still there: %v", err)
+	}
+	if _, err := os.Stat(filepath.Join(s.Dir, "20260101T000000.000Z-000062")); err != nil {
+		t.Error(err)
+	}
 	add("r7", meta(""), Finished)
+	find("r7") // its reports are not written
+	l, err := s.Open(ctx, "r7")
+	must(t, err)
+	must(t, l.Reported(ctx))
+	must(t, l.Close())
 	find("") // r2 is history now
 	add("r8", meta(""), Expired)
 	find("r8")
