@@ -62,6 +62,11 @@ func benchJSONL(n int) *endless {
 }
 
 func benchmark(b *testing.B, file func(n int) *endless, format Format) {
+	b.Run("side by side", func(b *testing.B) { benchmarkWidth(b, file, format, newLimits().width) })
+	b.Run("in turn", func(b *testing.B) { benchmarkWidth(b, file, format, 1) })
+}
+
+func benchmarkWidth(b *testing.B, file func(n int) *endless, format Format, width int) {
 	b.ReportAllocs()
 	rows, peak := 0, uint64(0)
 	n := (b.N + benchBlock - 1) / benchBlock * benchBlock
@@ -69,6 +74,7 @@ func benchmark(b *testing.B, file func(n int) *endless, format Format) {
 	if err != nil {
 		b.Fatal(err)
 	}
+	r.limits.width = width
 	b.ResetTimer()
 	for row, err := range r.Rows() {
 		if err != nil || row.Err != nil {

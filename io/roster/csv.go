@@ -32,8 +32,19 @@ func (f *feed) Read(p []byte) (int, error) {
 	return n, nil
 }
 
+// Quotes are what a line says about quoted fields that run over several lines,
+// which the decoder of a single line cannot tell.
+type quotes uint8
+
+const (
+	leftOpen quotes = 1 << iota // a quoted field is not closed
+	notOpen                     // there is none
+	mayGoOn                     // the line is broken as the next part of such a field would be
+)
+
 // A csvDecoder makes rows of the lines of a CSV file.
 type csvDecoder[T any] struct {
+	header string // without the reserved columns
 	max    int
 	cutter *cutter
 	feed   feed
@@ -44,9 +55,7 @@ type csvDecoder[T any] struct {
 	fields  []field
 	columns []string
 	bound   []int
-	gate    *gate
 	split   *splitter
-	open    int64 // line on which a quoted field was left open; 0 for none
 }
 
 func openCSV[T any](r io.Reader, o Options, n *names, values []fixed) (*Reader[T], error) {
@@ -78,19 +87,25 @@ func openCSV[T any](r io.Reader, o Options, n *names, values []fixed) (*Reader[T
 	if err != nil {
 		return nil, err
 	}
-	d := &csvDecoder[T]{max: maxLine, cutter: c, fixed: values, fields: n.fields, columns: columns, bound: bound, gate: g, split: newSplitter()}
-	if err := d.start(header); err != nil {
+	d := csvDecoder[T]{header: header, max: maxLine, cutter: c, fixed: values, fields: n.fields, columns: columns, bound: bound}
+	src := Source{Format: CSV, Header: g.bom + header, NewLine: g.newLine}
+	return newReader(g, src, d.another)
+}
+
+// another makes a decoder of the same kind, with a state of its own.
+func (d csvDecoder[T]) another() (decoder[T], error) {
+	d.cutter, d.split = d.cutter.another(), newSplitter()
+	if err := d.start(); err != nil {
 		return nil, err
 	}
-	src := Source{Format: CSV, Header: g.bom + header, NewLine: g.newLine}
-	return &Reader[T]{gate: g, row: d.decode, src: src}, nil
+	return d.decode, nil
 }
 
 // start has gocsv read the header, under the names of our fields: a column that
 // is not bound to a field has no name. Its package-wide settings stay as they
 // are, they would be everybody's.
-func (d *csvDecoder[T]) start(header string) error {
-	d.feed.rest = header
+func (d *csvDecoder[T]) start() error {
+	d.feed.rest = d.header
 	cr := csv.NewReader(&d.feed)
 	cr.ReuseRecord = true
 	var zero T
@@ -111,58 +126,50 @@ func (d *csvDecoder[T]) start(header string) error {
 	return nil
 }
 
-func (d *csvDecoder[T]) decode(line []byte, whole bool, v *T) (raw string, err error) {
+func (d *csvDecoder[T]) decode(line []byte, whole bool, v *T) (raw string, q quotes, err error) {
 	raw = string(line)
 	if whole {
 		raw = d.cutter.cut(raw)
 	}
 	switch {
 	case !whole || len(raw) >= d.max:
-		return raw[:d.max], errTooLong(d.max)
+		return raw[:d.max], 0, errTooLong(d.max)
 	case strings.IndexByte(raw, 0) >= 0:
-		return raw, errors.New("the line holds a NUL byte")
+		return raw, 0, errors.New("the line holds a NUL byte")
 	case strings.IndexByte(raw, '\r') >= 0:
-		return raw, errors.New("the line holds a carriage return that is not at its end")
+		return raw, 0, errors.New("the line holds a carriage return that is not at its end")
 	case !utf8.ValidString(raw):
-		return raw, errors.New("the line is not UTF-8")
+		return raw, 0, errors.New("the line is not UTF-8")
 	}
 	d.feed.rest = raw
 	row, err := d.um.Read()
 	if err != nil {
-		return raw, d.explain(raw, err)
+		q, err = d.explain(raw, err)
+		return raw, q, err
 	}
-	d.open = 0
 	*v = *row.(*T)
 	if len(d.fixed) > 0 {
 		fill(reflect.ValueOf(v).Elem(), d.fixed)
 	}
-	return raw, nil
+	return raw, notOpen, nil
 }
 
 // explain says why a row could not be read.
-func (d *csvDecoder[T]) explain(raw string, err error) error {
+func (d *csvDecoder[T]) explain(raw string, err error) (quotes, error) {
+	if err == io.EOF {
+		return 0, errors.New("the line has nothing but reserved columns")
+	}
 	var parse *csv.ParseError
-	if err != io.EOF && !errors.As(err, &parse) {
-		d.open = 0
-		return d.explainField(raw, err)
+	if !errors.As(err, &parse) {
+		return notOpen, d.explainField(raw, err)
 	}
-	open := d.open
-	switch {
-	case err == io.EOF:
-		return errors.New("the line has nothing but reserved columns")
-	case parse.Err == csv.ErrFieldCount:
-		err = d.explainCount(raw)
-	default:
-		if err = whyCSV(err, raw); err == errUnclosed {
-			d.open = d.gate.num
-		} else {
-			d.open = 0
-		}
+	if parse.Err == csv.ErrFieldCount {
+		return mayGoOn, d.explainCount(raw)
 	}
-	if open > 0 {
-		err = fmt.Errorf("%w (the quoted field left open on line %d may go on here: a field cannot run over several lines)", err, open)
+	if err = whyCSV(err, raw); err == errUnclosed {
+		return leftOpen | mayGoOn, err
 	}
-	return err
+	return notOpen | mayGoOn, err
 }
 
 func (d *csvDecoder[T]) explainCount(raw string) error {

@@ -20,10 +20,11 @@ type gate struct {
 	br      *bufio.Reader
 	keep    int    // so much of a line is kept
 	spill   []byte // a line longer than the buffer of br
-	held    bool   // the next line is already there, in heldLine
+	held    bool   // the next line, or error, is already there, as follows
 	line    []byte
 	whole   bool
-	num     int64  // number of the line handed out last, from 1
+	err     error
+	num     int64  // number of the line read last, from 1
 	bom     string // what stood before the first line
 	newLine string // how the first line that is not blank ended
 }
@@ -32,11 +33,13 @@ func newGate(r io.Reader, keep int) *gate {
 	return &gate{br: bufio.NewReaderSize(r, bufferSize), keep: keep}
 }
 
-// hold reads the next line without handing it out.
-func (g *gate) hold() (line []byte, err error) {
-	g.line, g.whole, err = g.next()
-	g.held = err == nil
-	return g.line, err
+// hold reads what next is going to return.
+func (g *gate) hold() (line []byte, whole bool, err error) {
+	if !g.held {
+		g.line, g.whole, g.err = g.next()
+		g.held = true
+	}
+	return g.line, g.whole, g.err
 }
 
 // next returns the next line that is not blank, without its end; whole is false
@@ -45,7 +48,7 @@ func (g *gate) hold() (line []byte, err error) {
 func (g *gate) next() (line []byte, whole bool, err error) {
 	if g.held {
 		g.held = false
-		return g.line, g.whole, nil
+		return g.line, g.whole, g.err
 	}
 	for {
 		line, end, blank, err := g.read()

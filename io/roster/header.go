@@ -88,6 +88,8 @@ func checkHeader(line []byte, whole bool, maxLine int) error {
 	return e
 }
 
+const hintJSONL = "this looks like JSONL: name the file .jsonl"
+
 func tooLongHeader(header string, maxLine int) error {
 	return &HeaderError{Reason: fmt.Sprintf("the first line has %d bytes or more", maxLine), Header: header}
 }
@@ -97,7 +99,11 @@ func columnsOf(header string) (columns []string, c *cutter, err error) {
 	s := newSplitter()
 	all, err := s.split(header)
 	if err != nil {
-		return nil, nil, &HeaderError{Reason: "the first line is not CSV: " + whyCSV(err, header).Error(), Header: header}
+		e := &HeaderError{Reason: "the first line is not CSV: " + whyCSV(err, header).Error(), Header: header}
+		if strings.HasPrefix(header, "{") {
+			e.Hint = hintJSONL
+		}
+		return nil, nil, e
 	}
 	c = newCutter(all)
 	for i, name := range all {
@@ -178,7 +184,7 @@ func (e *HeaderError) guess(n *names) {
 		return
 	}
 	if strings.HasPrefix(strings.TrimSpace(e.Header), "{") {
-		e.Hint = "this looks like JSONL: read it as such, or name the file .jsonl"
+		e.Hint = hintJSONL
 		return
 	}
 	known := func(columns []string) (count int) {

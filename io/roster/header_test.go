@@ -59,7 +59,7 @@ func TestHeaderError(t *testing.T) {
 		{"semicolons", "group_id;account;marks\n", Options{}, "header: " + noGroup + "; " + noAccount + "; " + noMarks + `; columns read: "group_id;account;marks"` + by("semicolons")},
 		{"tabs", "group_id\taccount\tmarks\n", Options{}, "header: " + noGroup + "; " + noAccount + "; " + noMarks + `; columns read: "group_id\taccount\tmarks"` + by("tabs")},
 		{"full-width commas", "群组，账号，标记\n", Options{}, "header: " + noGroup + "; " + noAccount + "; " + noMarks + `; columns read: "群组，账号，标记"` + by("full-width commas")},
-		{"JSONL", `{"group_id":"g"}`, Options{}, `header: the first line is not CSV: a quote inside a field that does not begin with one, at byte 2; the file begins with "{\"group_id\":\"g\"}"`},
+		{"JSONL", `{"group_id":"g"}`, Options{}, `header: the first line is not CSV: a quote inside a field that does not begin with one, at byte 2; the file begins with "{\"group_id\":\"g\"}"; this looks like JSONL: name the file .jsonl`},
 		{"CR only", "group_id,account,marks\rg,a,1000\r", Options{}, `header: there are carriage returns inside the first line; the file begins with "group_id,account,marks\rg,a,1000"; lines that end with CR only, as on an old Mac, are not read: save the file with LF or CRLF`},
 		{"open quote", "group_id,\"account\nmarks\n", Options{}, `header: the first line is not CSV: a quoted field is not closed on its line: a field cannot run over several lines; the file begins with "group_id,\"account"`},
 		{"too long", header, Options{MaxLine: 22}, `header: the first line has 22 bytes or more; the file begins with "group_id,account,marks"`},

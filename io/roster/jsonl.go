@@ -41,26 +41,35 @@ func openJSONL[T any](r io.Reader, o Options, n *names, values []fixed) (*Reader
 	// Six times the limit: so much a string may grow when it is kept under
 	// RawKey. And the reserved keys do not count.
 	g := newGate(r, 6*maxLine+64<<10)
-	line, err := g.hold() // for the line end, and to refuse a workbook
+	line, _, err := g.hold() // for the line end, and to refuse a workbook
 	if err != nil && err != io.EOF {
 		return nil, fmt.Errorf("read first line: %w", err)
 	}
 	if err := checkMagic(line); err != nil {
 		return nil, err
 	}
-	d := &jsonDecoder[T]{max: maxLine, names: n, fixed: values, cache: map[string]member{}, seen: make([]bool, len(n.fields))}
-	d.dec = jsontext.NewDecoder(&d.buf)
 	src := Source{Format: JSONL, NewLine: g.newLine}
 	if src.NewLine == "" {
 		src.NewLine = "\n"
 	}
-	return &Reader[T]{gate: g, row: d.decode, src: src}, nil
+	return newReader(g, src, func() (decoder[T], error) {
+		d := &jsonDecoder[T]{max: maxLine, names: n, fixed: values, cache: map[string]member{}, seen: make([]bool, len(n.fields))}
+		d.dec = jsontext.NewDecoder(&d.buf)
+		return d.decode, nil
+	})
 }
 
-func (d *jsonDecoder[T]) decode(line []byte, whole bool, v *T) (raw string, err error) {
-	if !whole {
-		return d.tooLong(line)
+func (d *jsonDecoder[T]) decode(line []byte, whole bool, v *T) (raw string, _ quotes, err error) {
+	if whole {
+		raw, err = d.object(line, v)
+	} else {
+		raw, err = d.tooLong(line)
 	}
+	return raw, 0, err
+}
+
+// object decodes a line that was not cut.
+func (d *jsonDecoder[T]) object(line []byte, v *T) (raw string, err error) {
 	text, again := line, false
 	err = d.scan(line)
 	switch {

@@ -90,6 +90,14 @@ func newCutter(columns []string) *cutter {
 	return c
 }
 
+// another makes a cutter of the same columns, with a state of its own.
+func (c *cutter) another() *cutter {
+	if c == nil {
+		return nil
+	}
+	return &cutter{own: c.own, block: c.block, split: newSplitter()}
+}
+
 // cut returns the line without the reserved columns. When they stand together
 // at the end or at the front, they are found there by their form, so that the
 // rest may be anything. A line in which they are not found stays whole: its
@@ -269,7 +277,7 @@ func isCode(s string) bool { return isNumber(strings.TrimPrefix(s, "-")) }
 func isWord(s string) bool {
 	for i := range len(s) {
 		c := s[i] | 0x20
-		if (c < 'a' || c > 'z') && (s[i] < '0' || s[i] > '9') && s[i] != '_' && s[i] != '-' {
+		if (c < 'a' || c > 'z') && (s[i] < '0' || s[i] > '9') && s[i] != '_' && s[i] != '-' && s[i] != '.' {
 			return false
 		}
 	}

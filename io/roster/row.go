@@ -65,6 +65,10 @@ type Row[T any] struct {
 	Raw   string // its text as written, without line end and reserved columns
 	Value T      // the row for use; zero if Err is set
 	Err   error  // why the row cannot be used
+
+	// FedBack says that the row had reserved columns: it comes from a failed
+	// file, so that somebody knows of it already.
+	FedBack bool
 }
 
 // errTooLong stands for a row that was cut; see [Options].
@@ -76,14 +80,43 @@ func (e errTooLong) Error() string {
 
 // A decoder makes a row of one line: its text as written and its value. The
 // line is only valid during the call; whole is false if it was cut by the gate.
-type decoder[T any] func(line []byte, whole bool, v *T) (raw string, err error)
+// The result depends on nothing but the line.
+type decoder[T any] func(line []byte, whole bool, v *T) (raw string, q quotes, err error)
+
+// An item is a row on its way.
+type item[T any] struct {
+	row    Row[T]
+	whole  bool
+	quotes quotes
+}
+
+// fill decodes the line of the item.
+func (it *item[T]) fill(decode decoder[T], line []byte) {
+	it.row.Raw, it.quotes, it.row.Err = decode(line, it.whole, &it.row.Value)
+	it.row.FedBack = it.whole && len(it.row.Raw) != len(line)
+}
 
 // A Reader reads the rows of one file. It is not safe for concurrent use.
 type Reader[T any] struct {
-	gate *gate
-	row  decoder[T]
-	src  Source
-	num  int64
+	gate    *gate
+	decode  decoder[T]
+	another func() (decoder[T], error) // makes decoders for use at the same time
+	src     Source
+	num     int64   // rows handed out
+	open    int64   // line on which a quoted field was left open; 0 for none
+	item    item[T] // the one under way, to keep it in one place
+
+	limits limits
+	queue  []*batch[T] // read, but not handed out, in the order of the file
+	idle   []*batch[T]
+}
+
+func newReader[T any](g *gate, src Source, another func() (decoder[T], error)) (*Reader[T], error) {
+	d, err := another()
+	if err != nil {
+		return nil, err
+	}
+	return &Reader[T]{gate: g, decode: d, another: another, src: src, limits: newLimits()}, nil
 }
 
 // Open starts to read a file, up to its header, which must have a column for
@@ -121,27 +154,58 @@ func Open[T any](r io.Reader, o Options) (*Reader[T], error) {
 // Source says how the file is written.
 func (r *Reader[T]) Source() Source { return r.src }
 
-// Rows goes over the rows of the file, once, in order, in a plain loop: nothing
-// is read ahead but a buffer, nothing runs on when the caller breaks off. An
-// error is one of reading the file. It is the last item and has no row; the
-// piece of a line that was read before it is dropped.
+// Rows goes over the rows of the file, once, in order. An error is one of
+// reading the file. It is the last item and has no row; the piece of a line
+// that was read before it is dropped.
+//
+// The file is read in the calling goroutine, a few hundred kilobytes ahead.
+// Behind the first few hundred rows other goroutines decode what was read, so
+// that the methods of T's fields are called side by side. They have ended when
+// the loop has, also when the caller breaks off: then a second call of Rows
+// goes on behind the last row that was handed out.
 func (r *Reader[T]) Rows() iter.Seq2[Row[T], error] {
 	return func(yield func(Row[T], error) bool) {
 		for {
-			line, whole, err := r.gate.next()
-			if err == io.EOF {
+			many := r.limits.width > 1 && r.num >= int64(r.limits.lines)
+			if many && !r.sideBySide(yield) {
 				return
 			}
-			if err != nil {
-				yield(Row[T]{}, fmt.Errorf("read line %d: %w", r.gate.num+1, err))
-				return
-			}
-			row := Row[T]{Num: r.num, Line: r.gate.num}
-			row.Raw, row.Err = r.row(line, whole, &row.Value)
-			r.num++
-			if !yield(row, nil) {
+			if !r.inTurn(yield) {
 				return
 			}
 		}
 	}
+}
+
+// inTurn hands out the next row, decoded here and now, or an error. It reports
+// whether there may be more, and the caller wants it.
+func (r *Reader[T]) inTurn(yield func(Row[T], error) bool) bool {
+	line, whole, err := r.gate.next()
+	if err == io.EOF {
+		return false
+	}
+	if err != nil {
+		yield(Row[T]{}, fmt.Errorf("read line %d: %w", r.gate.num+1, err))
+		return false
+	}
+	r.item = item[T]{row: Row[T]{Line: r.gate.num}, whole: whole}
+	r.item.fill(r.decode, line)
+	return r.hand(&r.item, yield)
+}
+
+// hand hands out a row, with what depends on the rows before it.
+func (r *Reader[T]) hand(it *item[T], yield func(Row[T], error) bool) bool {
+	row := &it.row
+	row.Num = r.num
+	r.num++
+	if it.quotes&mayGoOn != 0 && r.open > 0 {
+		row.Err = fmt.Errorf("%w (the quoted field left open on line %d may go on here: a field cannot run over several lines)", row.Err, r.open)
+	}
+	switch {
+	case it.quotes&leftOpen != 0:
+		r.open = row.Line
+	case it.quotes&notOpen != 0:
+		r.open = 0
+	}
+	return yield(*row, nil)
 }
