@@ -16,6 +16,8 @@ type Record struct {
 	Raw  string // as written
 	Ask  Ask    // meaningless if Err is set
 	Err  error  // why the row is bad
+
+	FedBack bool // it comes from a failed file
 }
 
 // An Input is an opened input file of one kind.
@@ -36,7 +38,7 @@ func open[T any](r io.Reader, o roster.Options, ask func(T) (Ask, error)) (*Inpu
 				yield(Record{}, err)
 				return
 			}
-			rec := Record{Num: row.Num, Line: row.Line, Raw: row.Raw, Err: row.Err}
+			rec := Record{Num: row.Num, Line: row.Line, Raw: row.Raw, Err: row.Err, FedBack: row.FedBack}
 			if row.Err == nil {
 				rec.Ask, rec.Err = ask(row.Value)
 			}

@@ -28,7 +28,7 @@ type Plan interface {
 type Planner struct {
 	Kind      Kind
 	ChunkSize int   // most accounts in a chunk; DefaultChunkSize if 0
-	MaxBad    Limit // bad rows beyond which the input is refused; none if zero
+	MaxBad    Limit // bad rows beyond which the input is refused, not counting those of a failed file; none if zero
 	TempDir   string
 	Memory    int // bytes of rows in memory before they spill; 8 MiB if 0
 }
@@ -138,7 +138,7 @@ func (p *Planner) Plan(ctx context.Context, in *Input, sink Plan) (Totals, error
 	if err := pl.read(ctx, in); err != nil {
 		return pl.totals, err
 	}
-	if p.MaxBad.Exceeded(pl.totals.BadRows, pl.totals.Rows) {
+	if p.MaxBad.Exceeded(pl.totals.BadRows-pl.knownBad, pl.totals.Rows) {
 		return pl.totals, &InputError{Totals: pl.totals, Max: p.MaxBad}
 	}
 	return pl.totals, pl.groupAll(ctx)
@@ -151,7 +151,8 @@ const partitions = 256
 // A planning is one call of Plan.
 type planning struct {
 	Planner
-	spill *spill
+	spill    *spill
+	knownBad int64 // bad rows that come from a failed file: they were reported before
 
 	mu     sync.Mutex // while partitions are grouped side by side
 	sink   Plan       // under mu then
@@ -190,6 +191,9 @@ func (p *planning) read(ctx context.Context, in *Input) error {
 
 func (p *planning) bad(rec Record) error {
 	p.totals.BadRows++
+	if rec.FedBack {
+		p.knownBad++
+	}
 	if len(p.totals.Bad) < badRowsKept {
 		p.totals.Bad = append(p.totals.Bad, BadRow{rec.Line, rec.Err})
 	}

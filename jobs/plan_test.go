@@ -130,6 +130,16 @@ func TestPlanRefusesAnInputThatIsMostlyWrong(t *testing.T) {
 	}
 }
 
+// A failed file is full of bad rows, and is taken all the same.
+func TestPlanTakesAFailedFile(t *testing.T) {
+	text := "group_id,account,marks,_line,_class,_code,_error,_attempts,_run\n" +
+		"g,,1000,2,bad_row,0,column account: is empty,0,r\ng,\"ann,1000,3,bad_row,0,a quote,0,r\n"
+	totals, err := (&Planner{Kind: SetMarks(nil, 0), MaxBad: Limit{Most: 10, Percent: true, Set: true}}).Plan(t.Context(), openText(t, text), nil)
+	if err != nil || totals.BadRows != 2 {
+		t.Errorf("got %+v, %v", totals, err)
+	}
+}
+
 func TestPlanStopsWhenCancelled(t *testing.T) {
 	ctx, cancel := context.WithCancelCause(t.Context())
 	why := errors.New("enough")

@@ -166,8 +166,9 @@ func (r *Runner) settle(soft context.Context, call *Caller, c ledger.Chunk) erro
 
 // sentAhead is how many chunks may be noted as sent and still wait for their
 // turn. After a crash all of these are in doubt, so they are kept few; but
-// enough that the disk, which takes several of them in one write, keeps up.
-const sentAhead = 16
+// enough that the disk, which takes several of them in one write, keeps up: at
+// 200 a second it may take 40 ms for a write.
+const sentAhead = 8
 
 // goAhead waits for one of these places. It is left when the chunk's first
 // call has its turn, and at the latest by calling leave.
