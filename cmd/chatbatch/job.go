@@ -33,7 +33,12 @@ func jobCommand(w world, kind, arg, short, long string) *cobra.Command {
 		Use:   kind[strings.LastIndex(kind, " ")+1:] + " " + arg,
 		Short: short,
 		Long:  short + ".\n\n" + long + "\n\n" + exitHelp,
-		Args:  cobra.ExactArgs(1),
+		Args: func(cmd *cobra.Command, args []string) error {
+			if len(args) != 1 {
+				return usage("give one %s, a file or - for stdin; see: %s --help", arg, cmd.CommandPath())
+			}
+			return nil
+		},
 		RunE: func(cmd *cobra.Command, args []string) error {
 			j, err := newJob(cmd, o, w)
 			if err != nil {
@@ -105,6 +110,9 @@ func (j *job) start(ctx context.Context, kind, name string) error {
 		return err
 	}
 	defer src.close()
+	if err := src.identify(ctx); err != nil {
+		return err
+	}
 	meta, err := j.meta(kind, endpoint, src, conn)
 	if err != nil {
 		return err
@@ -264,7 +272,7 @@ func (o *input) open(ctx context.Context, kind string, src *source) (*jobs.Input
 	if opts.Format, err = src.format(); err != nil {
 		return nil, nil, err
 	}
-	r, err := src.again(ctx)
+	r, err := src.fromStart(ctx)
 	if err != nil {
 		return nil, nil, err
 	}

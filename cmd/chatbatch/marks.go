@@ -3,15 +3,11 @@ package main
 import "github.com/spf13/cobra"
 
 func marksCommand(w world) *cobra.Command {
-	cmd := &cobra.Command{
-		Use:   "marks",
-		Short: "Set or delete marks of the online members of audio-video groups",
-	}
-	cmd.AddCommand(
+	return family(
+		&cobra.Command{Use: "marks", Short: "Set or delete marks of the online members of audio-video groups"},
 		jobCommand(w, "marks set", "ROSTER", "Set marks of the members that a roster names", marksHelp),
 		jobCommand(w, "marks delete", "ROSTER", "Delete marks of the members that a roster names", marksHelp),
 	)
-	return cmd
 }
 
 const marksHelp = `ROSTER is a CSV or JSONL file, or - for stdin, with the columns

@@ -65,9 +65,6 @@ func (j *job) resume(ctx context.Context, args []string) error {
 		return err
 	}
 	defer l.Close()
-	if l.State() == ledger.Finished {
-		return usage("run %s has ended; nothing is left to send", meta.Run)
-	}
 	return j.work(ctx, l, conn)
 }
 
@@ -83,7 +80,9 @@ func (j *job) resumable(ctx context.Context, args []string) (ledger.Meta, error)
 		case len(args) == 1 && info.Run != args[0]:
 		case len(args) == 1 && info.Err != nil:
 			return ledger.Meta{}, info.Err
-		case len(args) == 1 || info.Err == nil && info.State != ledger.Finished && info.State != ledger.Planning:
+		case len(args) == 1 && info.State == ledger.Finished && info.Reported:
+			return ledger.Meta{}, usage("run %s has ended; nothing is left to send", info.Run)
+		case len(args) == 1 || info.Err == nil && !(info.State == ledger.Finished && info.Reported) && info.State != ledger.Planning:
 			return info.Meta, nil
 		}
 	}

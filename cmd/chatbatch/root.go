@@ -45,6 +45,18 @@ CHATBATCH_USERSIG. To try it without a server: chatbatch demo`,
 	return root
 }
 
+// family makes the command that others stand under.
+func family(cmd *cobra.Command, members ...*cobra.Command) *cobra.Command {
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		if len(args) > 0 {
+			return usage("unknown command %q for %q; see: %s --help", args[0], cmd.CommandPath(), cmd.CommandPath())
+		}
+		return cmd.Help()
+	}
+	cmd.AddCommand(members...)
+	return cmd
+}
+
 // version is the module's version from the build.
 func version() string {
 	info, ok := debug.ReadBuildInfo()

@@ -15,9 +15,10 @@ import (
 )
 
 func runsCommand(w world) *cobra.Command {
-	cmd := &cobra.Command{Use: "runs", Short: "List, show and remove the runs of this host"}
-	cmd.AddCommand(runsListCommand(w), runsShowCommand(w), runsPruneCommand(w))
-	return cmd
+	return family(
+		&cobra.Command{Use: "runs", Short: "List, show and remove the runs of this host"},
+		runsListCommand(w), runsShowCommand(w), runsPruneCommand(w),
+	)
 }
 
 // storeCommand makes a command on the directory of the runs.

@@ -197,10 +197,13 @@ func stateDir(getenv func(string) string) string {
 
 // runsIn is the directory of the runs.
 func runsIn(dir string, getenv func(string) string) string {
-	if dir != "" {
-		return dir
+	if dir == "" {
+		return filepath.Join(stateDir(getenv), "runs")
 	}
-	return filepath.Join(stateDir(getenv), "runs")
+	if abs, err := filepath.Abs(dir); err == nil {
+		return abs // what is printed can be pasted anywhere
+	}
+	return dir
 }
 
 // door makes the one way to the API for the calls of a run.

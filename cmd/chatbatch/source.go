@@ -8,7 +8,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"hash"
+	"hash/maphash"
 	"io"
 	"os"
 
@@ -18,14 +18,17 @@ import (
 // A source is an input file that can be read twice: once to know whether this
 // command has been begun before, and once to plan.
 type source struct {
-	name   string
-	file   *os.File
-	sha256 string
-	temp   bool // file is a copy of ours
+	name string
+	file *os.File
+	temp bool // file is a copy of ours
+
+	sha256 string // of its bytes, once identify has returned
+	seed   maphash.Seed
+	sum    uint64 // of the same bytes: SHA-256 is slow to take twice
 }
 
-// openSource opens the input called name and reads it through. stdin and pipes
-// are first copied to a file without a name in dir.
+// openSource opens the input called name. stdin and pipes are first copied to a
+// file without a name in dir.
 func openSource(ctx context.Context, name string, stdin io.Reader, dir string) (*source, error) {
 	s := &source{name: name}
 	var err error
@@ -35,16 +38,24 @@ func openSource(ctx context.Context, name string, stdin io.Reader, dir string) (
 	} else {
 		s.file, s.temp, err = openFile(ctx, name, dir)
 	}
-	if err != nil {
+	switch {
+	case ctx.Err() != nil:
+		return nil, context.Cause(ctx)
+	case err != nil:
 		return nil, &codedError{exitInput, fmt.Errorf("read %s: %w", s.name, err)}
 	}
-	h := sha256.New()
-	if _, err := io.Copy(h, reader{ctx, s.file}); err != nil {
-		s.close()
-		return nil, fmt.Errorf("read %s: %w", s.name, err)
-	}
-	s.sha256 = hex.EncodeToString(h.Sum(nil))
 	return s, nil
+}
+
+// identify reads the source through to know it again.
+func (s *source) identify(ctx context.Context) error {
+	var quick maphash.Hash
+	strong := sha256.New()
+	if _, err := io.Copy(io.MultiWriter(strong, &quick), reader{ctx, s.file}); err != nil {
+		return fmt.Errorf("read %s: %w", s.name, err)
+	}
+	s.sha256, s.seed, s.sum = hex.EncodeToString(strong.Sum(nil)), quick.Seed(), quick.Sum64()
+	return nil
 }
 
 func openFile(ctx context.Context, name, dir string) (f *os.File, temp bool, err error) {
@@ -74,7 +85,7 @@ func spool(ctx context.Context, r io.Reader, dir string) (*os.File, error) {
 		return nil, err
 	}
 	_ = os.Remove(f.Name()) // gone with the process; where that is not possible, close removes it
-	if _, err = io.Copy(f, reader{ctx, r}); err == nil {
+	if _, err = io.Copy(f, &awaited{ctx: ctx, r: r}); err == nil {
 		_, err = f.Seek(0, io.SeekStart)
 	}
 	if err != nil {
@@ -91,13 +102,18 @@ func (s *source) close() {
 	}
 }
 
-// again returns a reader from the start, which fails at the end if the bytes
-// are not those that were read before.
-func (s *source) again(ctx context.Context) (io.Reader, error) {
+// fromStart returns a reader of the source. If it has been identified, the reader
+// fails at its end when the bytes are others than before.
+func (s *source) fromStart(ctx context.Context) (io.Reader, error) {
 	if _, err := s.file.Seek(0, io.SeekStart); err != nil {
 		return nil, fmt.Errorf("read %s: %w", s.name, err)
 	}
-	return &checked{r: reader{ctx, s.file}, sum: sha256.New(), want: s.sha256, name: s.name}, nil
+	if s.sha256 == "" {
+		return reader{ctx, s.file}, nil
+	}
+	c := &checked{r: reader{ctx, s.file}, source: s}
+	c.sum.SetSeed(s.seed)
+	return c, nil
 }
 
 // format is the format of the input: by its name, or by its first byte where
@@ -119,17 +135,16 @@ func (s *source) format() (roster.Format, error) {
 
 // A checked reader compares what it reads with what was read before.
 type checked struct {
-	r    io.Reader
-	sum  hash.Hash
-	want string
-	name string
+	r      io.Reader
+	source *source
+	sum    maphash.Hash
 }
 
 func (c *checked) Read(p []byte) (int, error) {
 	n, err := c.r.Read(p)
 	c.sum.Write(p[:n])
-	if err == io.EOF && hex.EncodeToString(c.sum.Sum(nil)) != c.want {
-		return n, &codedError{exitInput, fmt.Errorf("%s changed while it was read; try again when it is complete", c.name)}
+	if err == io.EOF && c.sum.Sum64() != c.source.sum {
+		return n, &codedError{exitInput, fmt.Errorf("%s changed while it was read; try again when it is complete", c.source.name)}
 	}
 	return n, err
 }
@@ -145,4 +160,31 @@ func (r reader) Read(p []byte) (int, error) {
 		return 0, context.Cause(r.ctx)
 	}
 	return r.r.Read(p)
+}
+
+// An awaited reader reads what may let it wait for ever, like a terminal, and
+// gives up when its context ends. The read that it gave up ends with the
+// process: nothing else ends it.
+type awaited struct {
+	ctx context.Context
+	r   io.Reader
+	buf [32 << 10]byte
+}
+
+func (a *awaited) Read(p []byte) (int, error) {
+	type result struct {
+		n   int
+		err error
+	}
+	done := make(chan result, 1)
+	go func() {
+		n, err := a.r.Read(a.buf[:min(len(p), len(a.buf))])
+		done <- result{n, err}
+	}()
+	select {
+	case r := <-done:
+		return copy(p, a.buf[:r.n]), r.err
+	case <-a.ctx.Done():
+		return 0, context.Cause(a.ctx)
+	}
 }

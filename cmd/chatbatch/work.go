@@ -6,8 +6,10 @@ import (
 	"fmt"
 	"io"
 	"path/filepath"
+	"strings"
 	"sync"
 	"time"
+	"unicode"
 
 	"chatbatch/io/ledger"
 	"chatbatch/io/report"
@@ -19,6 +21,11 @@ func (j *job) work(ctx context.Context, l *ledger.Ledger, conn *connection) erro
 	k, err := kindNamed(l.Meta().Kind)
 	if err != nil {
 		return err
+	}
+	if l.State() == ledger.Finished {
+		// An earlier process was killed before it could say so.
+		sum, err := j.books(context.WithoutCancel(ctx), l)
+		return ended(sum, nil, exitOK, err)
 	}
 	before, err := l.Summary(ctx)
 	if err != nil {
@@ -44,10 +51,14 @@ func (j *job) work(ctx context.Context, l *ledger.Ledger, conn *connection) erro
 		return &codedError{exitStopped, err}
 	}
 	sum, err := j.books(ctx, l)
-	if err != nil {
-		return err
-	}
+	return ended(sum, why, code, err)
+}
+
+// ended is how a run with these books ends that was stopped by why, if not nil.
+func ended(sum ledger.Summary, why error, code int, err error) error {
 	switch {
+	case err != nil:
+		return err
 	case why != nil:
 		return &codedError{code, fmt.Errorf("%w; run the same command again to go on", why)}
 	case sum.Failed > 0:
@@ -99,6 +110,9 @@ func (j *job) books(ctx context.Context, l *ledger.Ledger) (ledger.Summary, erro
 	if err != nil {
 		return sum, err
 	}
+	if err := l.Reported(ctx); err != nil {
+		return sum, err
+	}
 	if !j.quiet {
 		if err := show(ctx, j.w.stderr, l, j.w); err != nil {
 			return sum, err
@@ -119,9 +133,20 @@ func nextCommand(m ledger.Meta, s ledger.Summary, dir string) string {
 	case s.State != ledger.Finished:
 		text += "\nnext:  chatbatch resume " + m.Run
 	case s.Failed > 0:
-		text += fmt.Sprintf("\nnext:  chatbatch %s %s", m.Kind, failed)
+		text += fmt.Sprintf("\nnext:  chatbatch %s %s", m.Kind, quoted(failed))
 	}
 	return text
+}
+
+// quoted writes a word for a shell.
+func quoted(word string) string {
+	special := func(r rune) bool {
+		return r < 0x80 && !strings.ContainsRune("/._-+=:,@%", r) && !unicode.IsLetter(r) && !unicode.IsDigit(r)
+	}
+	if !strings.ContainsFunc(word, special) {
+		return word
+	}
+	return "'" + strings.ReplaceAll(word, "'", `'\''`) + "'"
 }
 
 // named prints the first of some rows and how many more there are.
