@@ -50,10 +50,14 @@ type GuardError struct {
 }
 
 func (e *GuardError) Error() string {
-	if e.Err == nil {
-		return e.Reason
+	text := e.Reason
+	if e.Err != nil {
+		text += ": " + e.Err.Error()
 	}
-	return e.Reason + ": " + e.Err.Error()
+	if r, ok := errors.AsType[*Refusal](e.Err); ok && r.Ruling.Hint != "" {
+		text += " (" + r.Ruling.Hint + ")"
+	}
+	return text
 }
 
 // Unwrap gives the error behind the guard, if any.

@@ -121,7 +121,7 @@ type input struct {
 }
 
 func (o *input) add(fs *pflag.FlagSet) {
-	fs.IntVar(&o.chunkSize, "chunk-size", jobs.DefaultChunkSize, "most accounts in one call")
+	fs.IntVar(&o.chunkSize, "chunk-size", jobs.DefaultChunkSize, "most accounts in one call; the API documents 500")
 	fs.StringVar(&o.maxBadRows, "max-bad-rows", "10%", "refuse an input with more bad rows than this: 100 or 10%")
 	fs.StringArrayVar(&o.columns, "map", nil, "column=field: what a column of the input is (repeat for more)")
 	fs.StringVar(&o.group, "group", "", "group of all rows, for a file without a group_id column")

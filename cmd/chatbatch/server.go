@@ -40,7 +40,14 @@ func (o *server) where() (string, error) {
 		if o.endpoint != "" || o.region != "" {
 			return "", usage("--sim goes without --endpoint and --region")
 		}
-		return simEndpoint + o.simScenario, nil
+		if o.simScenario == "" {
+			return simEndpoint, nil
+		}
+		name, err := filepath.Abs(o.simScenario) // a run may be resumed from anywhere
+		if err != nil {
+			return "", usage("find scenario: %w", err)
+		}
+		return simEndpoint + name, nil
 	case o.endpoint != "" && o.region != "":
 		return "", usage("give --endpoint or --region, not both")
 	case o.endpoint != "":

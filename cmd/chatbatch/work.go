@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"path/filepath"
 	"strings"
 	"sync"
 	"time"
@@ -117,7 +116,7 @@ func (j *job) books(ctx context.Context, l *ledger.Ledger) (ledger.Summary, erro
 		if err := show(ctx, j.w.stderr, l, j.w); err != nil {
 			return sum, err
 		}
-		fmt.Fprintln(j.w.stderr, nextCommand(l.Meta(), sum, dir))
+		fmt.Fprintln(j.w.stderr, j.nextCommand(l.Meta(), sum))
 	}
 	if j.json {
 		return sum, json.NewEncoder(j.w.stdout).Encode(sum)
@@ -125,17 +124,36 @@ func (j *job) books(ctx context.Context, l *ledger.Ledger) (ledger.Summary, erro
 	return sum, nil
 }
 
-// nextCommand is the last line of a run: where its files are, and what to do.
-func nextCommand(m ledger.Meta, s ledger.Summary, dir string) string {
-	failed := filepath.Join(dir, "failed."+m.Format)
+// nextCommand is the end of what a run prints: where its files are, and what
+// to do next, to be pasted as it stands. Credentials are not in it.
+func (j *job) nextCommand(m ledger.Meta, s ledger.Summary) string {
+	dir := j.store.Path(m.Run)
+	failed, _, _ := report.Files(dir, m.Format)
 	text := "files: " + dir
 	switch {
 	case s.State != ledger.Finished:
 		text += "\nnext:  chatbatch resume " + m.Run
 	case s.Failed > 0:
-		text += fmt.Sprintf("\nnext:  chatbatch %s %s", m.Kind, quoted(failed))
+		text += fmt.Sprintf("\nnext:  chatbatch %s %s%s", m.Kind, quoted(failed), target(m))
+	default:
+		return text
+	}
+	if j.runsDir != "" {
+		text += " --runs-dir " + quoted(j.store.Dir)
 	}
 	return text
+}
+
+// target is the flags that send a command where a run went.
+func target(m ledger.Meta) string {
+	scenario, sim := strings.CutPrefix(m.Endpoint, simEndpoint)
+	switch {
+	case sim && scenario == "":
+		return " --sim"
+	case sim:
+		return " --sim-scenario " + quoted(scenario)
+	}
+	return fmt.Sprintf(" --endpoint %s --sdkappid %d --identifier %s", quoted(m.Endpoint), m.SDKAppID, quoted(m.Identifier))
 }
 
 // quoted writes a word for a shell.
