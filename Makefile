@@ -10,7 +10,7 @@ help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 build: ## build bin/chatbatch
-	$(GO) build -trimpath -o bin/chatbatch ./cmd/chatbatch
+	$(GO) build -o bin/chatbatch ./cmd/chatbatch
 
 demo: build ## import the marks of a roster on the built-in simulator and show the books
 	@bin/chatbatch demo

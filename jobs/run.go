@@ -95,7 +95,7 @@ func (r *Runner) Run(ctx context.Context) error {
 		}
 	})
 	r.groups, r.failed = map[string]*Refusal{}, r.Failed
-	r.ahead = make(chan struct{}, sentAhead)
+	r.ahead = make(chan struct{}, r.sentAhead())
 	first := r.feed(ctx, soft, hard, group)
 	err := group.Wait()
 	switch {
@@ -170,9 +170,9 @@ func (r *Runner) settle(soft context.Context, call *Caller, c ledger.Chunk) erro
 
 // sentAhead is how many chunks may be noted as sent and still wait for their
 // turn. After a crash all of these are in doubt, so they are kept few; but
-// enough that the disk, which takes several of them in one write, keeps up: at
-// 200 a second it may take 40 ms for a write.
-const sentAhead = 8
+// enough that the disk, which takes several of them in one write, keeps up: 8
+// for 64 workers, so that at 200 a second it may take 40 ms for a write.
+func (r *Runner) sentAhead() int { return max(8, r.Workers/8) }
 
 // goAhead waits for one of these places. It is left when the chunk's first
 // call has its turn, and at the latest by calling leave.
