@@ -2,7 +2,6 @@ package jobs
 
 import (
 	"context"
-	"errors"
 	"sync/atomic"
 
 	"chatbatch/io/chat"
@@ -46,7 +45,7 @@ func (b *batch) settle(ctx context.Context, call *Caller, c ledger.Chunk) ([]led
 		all[i] = i
 	}
 	if err := s.whole(ctx, all); err != nil {
-		r, ok := errors.AsType[*Refusal](err)
+		r, ok := refusalOf(err)
 		if !ok || r.Verdict != chat.FailGroup {
 			return nil, err
 		}
@@ -114,7 +113,7 @@ func (s *settling) try(ctx context.Context, which span, retries int) (why *Refus
 		}
 		return nil, nil
 	}
-	if r, ok := errors.AsType[*Refusal](err); ok && r.Verdict != chat.FailGroup && r.Verdict != chat.StopRun {
+	if r, ok := refusalOf(err); ok && r.Verdict != chat.FailGroup && r.Verdict != chat.StopRun {
 		return r, nil
 	}
 	return nil, err

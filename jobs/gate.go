@@ -47,3 +47,9 @@ func (g *gate) open() {
 	close(g.shut)
 	g.shut = nil
 }
+
+func (g *gate) isShut() bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.shut != nil
+}

@@ -158,7 +158,7 @@ func (i *isolation) ask(ctx context.Context) error {
 		return nil
 	}
 	online, complete, err := i.batch.online(ctx, i.call, i.chunk.Group, pages)
-	if r, ok := errors.AsType[*Refusal](err); err != nil && (!ok || r.Verdict == chat.StopRun) {
+	if r, ok := refusalOf(err); err != nil && (!ok || r.Verdict == chat.StopRun) {
 		return err
 	}
 	i.online, i.complete = online, complete && err == nil

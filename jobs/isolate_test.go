@@ -7,6 +7,7 @@ import (
 	"slices"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"pgregory.net/rapid"
 
@@ -255,6 +256,37 @@ func TestIsolationFindsEachAccount(t *testing.T) {
 			if out[i].Attempts == 0 {
 				rt.Fatalf("%s: no attempt", e.Account)
 			}
+		}
+	})
+}
+
+// A limiter that stops the run at its second turn, as another worker would.
+type stopper struct {
+	openLimiter
+	stop context.CancelCauseFunc
+	why  error
+}
+
+func (l *stopper) Take(ctx context.Context, api string) (func(time.Duration, bool), error) {
+	if l.taken == 1 {
+		l.stop(l.why)
+	}
+	return l.openLimiter.Take(ctx, api)
+}
+
+// What stopped the run is no answer to a chunk that was being isolated: its
+// accounts stay unprocessed.
+func TestTheEndOfTheRunIsNoOutcome(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c, online := members(8)
+		r := &room{online: online, poison: map[string]bool{"a003": true}, poisonCode: 10004}
+		ctx, cancel := context.WithCancelCause(t.Context())
+		why := &GuardError{Reason: "the server does not answer", Err: &Refusal{Verdict: chat.FailChunk, Err: errors.New("of another chunk")}}
+		door, _ := newDoor()
+		door.Limiter = &stopper{stop: cancel, why: why}
+		out, err := r.batch(DefaultIsolateCalls).settle(ctx, &Caller{door: door, hard: t.Context()}, c)
+		if !errors.Is(err, why) || out != nil || r.calls != 1 {
+			t.Errorf("got %v, %v after %d calls", out, err, r.calls)
 		}
 	})
 }

@@ -116,7 +116,7 @@ func (r *Refusal) text() string {
 type Caller struct {
 	door   *Door
 	hard   context.Context // of calls under way: outlives the wish to stop by the grace time
-	canary bool            // no call of this run has come back yet
+	canary bool            // no call of this run has come back yet with anything but a reason to stop
 	onTurn func()          // called when a call has its turn; may be nil
 
 	Cost         ledger.Cost // of all calls so far
@@ -147,13 +147,28 @@ func (c *Caller) Do(ctx context.Context, api string, most int, call func(context
 		// An interrupted call is not a refused one: a later run sends it.
 		return context.Cause(ctx)
 	}
-	if _, ok := errors.AsType[*Refusal](err); ok {
+	r, ok := refusalOf(err)
+	switch {
+	case ok:
+	case isGuard(err):
 		return err
-	}
-	if c.hard.Err() != nil {
+	case c.hard.Err() != nil:
 		return context.Cause(c.hard)
+	default:
+		r = a.refusal(err, true)
 	}
-	return a.refusal(err, true)
+	if _, answered := errors.AsType[*chat.Error](r.Err); answered && r.Verdict != chat.StopRun && r.Ruling.Canary != chat.StopRun {
+		c.canary = false // the server knows us; it is these accounts that it refuses
+	}
+	return r
+}
+
+// refusalOf is the refusal that Do has returned, if it was one. It does not look
+// behind an error: the cause of a run that is being stopped may hold a refusal
+// too, but of somebody else's call.
+func refusalOf(err error) (*Refusal, bool) {
+	r, ok := err.(*Refusal)
+	return r, ok
 }
 
 // attempts is one call with its retries.
@@ -168,26 +183,32 @@ type attempts struct {
 	paused   bool
 }
 
-// next makes one attempt. An error that is not permanent is worth another.
+// next makes one attempt, and a second one where the first asks for it: with a
+// new signature, or after a pause. An error that is not permanent is worth
+// another.
 func (a *attempts) next(ctx context.Context) error {
-	if err := a.door.gate.pass(ctx); err != nil {
-		return backoff.Permanent(err)
-	}
-	sig, err := a.attempt(ctx)
-	if rule := chat.Judge(err); err != nil && rule.Pause > 0 && !a.paused {
-		sig, err = a.alone(ctx, rule.Pause, err)
+	sig, err := a.attempt(ctx, false)
+	if err != nil && ctx.Err() == nil && a.hard.Err() == nil && !isGuard(err) {
+		switch rule := chat.Judge(err); {
+		case rule.Pause > 0 && !a.paused:
+			sig, err = a.pause(ctx, rule.Pause)
+		case rule.Verdict == chat.Resign && !a.resigned && a.door.Renew != nil:
+			a.resigned = true
+			a.door.Renew(sig)
+			_, err = a.attempt(ctx, false)
+		}
 	}
 	switch {
 	case err == nil:
 		return nil
-	case ctx.Err() != nil || a.hard.Err() != nil:
+	case ctx.Err() != nil || a.hard.Err() != nil || isGuard(err):
 		return backoff.Permanent(err)
 	}
-	return a.judge(sig, err)
+	return a.judge(err)
 }
 
-// judge says whether an error is worth another attempt, and prepares it.
-func (a *attempts) judge(sig string, err error) error {
+// judge says whether an error is worth another attempt.
+func (a *attempts) judge(err error) error {
 	rule := chat.Judge(err)
 	switch rule.Verdict {
 	case chat.Slow:
@@ -203,22 +224,15 @@ func (a *attempts) judge(sig string, err error) error {
 		}
 		return err
 	case chat.Resign:
-		if a.resigned || a.door.Renew == nil {
-			return backoff.Permanent(a.refusal(err, true))
-		}
-		a.resigned = true
-		a.door.Renew(sig)
-		return err
-	}
-	if rule.Pause > 0 && !a.paused {
-		return err // another call makes the pause; this one waits for it at the gate
+		return backoff.Permanent(a.refusal(err, true))
 	}
 	return backoff.Permanent(a.refusal(err, false))
 }
 
-// attempt takes a turn and calls. It returns the signature that was used.
-func (a *attempts) attempt(ctx context.Context) (sig string, err error) {
-	done, err := a.door.Limiter.Take(ctx, a.api)
+// attempt takes a turn and calls. It returns the signature that was used. alone
+// is set by the one who has shut the gate.
+func (a *attempts) attempt(ctx context.Context, alone bool) (sig string, err error) {
+	done, err := a.turn(ctx, alone)
 	if err != nil {
 		return "", err
 	}
@@ -240,21 +254,41 @@ func (a *attempts) attempt(ctx context.Context) (sig string, err error) {
 	return t.Sig, err
 }
 
-// alone stops all calls for d and then makes this one alone; the others wait at
-// the gate meanwhile. If another call does that already, refused comes back.
-func (a *attempts) alone(ctx context.Context, d time.Duration, refused error) (sig string, err error) {
+// turn waits for the gate and for a turn. A turn that comes when the gate has
+// been shut meanwhile is given back.
+func (a *attempts) turn(ctx context.Context, alone bool) (done func(time.Duration, bool), err error) {
+	for {
+		if !alone {
+			if err := a.door.gate.pass(ctx); err != nil {
+				return nil, err
+			}
+		}
+		done, err := a.door.Limiter.Take(ctx, a.api)
+		switch {
+		case err != nil && ctx.Err() == nil:
+			return nil, &GuardError{Reason: "the limiter gives no turns", Err: err}
+		case err != nil || alone || !a.door.gate.isShut():
+			return done, err
+		}
+		done(0, false)
+	}
+}
+
+// pause stops all calls for d and then makes this one alone. If another call
+// does that already, this one waits until it is done, and follows it.
+func (a *attempts) pause(ctx context.Context, d time.Duration) (sig string, err error) {
+	a.paused = true
 	if !a.door.gate.close() {
-		return "", refused
+		return a.attempt(ctx, false)
 	}
 	defer a.door.gate.open()
-	a.paused = true
 	t := time.NewTimer(d)
 	defer t.Stop()
 	select {
 	case <-ctx.Done():
 		return "", context.Cause(ctx)
 	case <-t.C:
-		return a.attempt(ctx)
+		return a.attempt(ctx, true)
 	}
 }
 

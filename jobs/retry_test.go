@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"chatbatch/io/chat"
+	"chatbatch/limiter"
 )
 
 // answers plays a list of answers, the last one for ever; nil is a success.
@@ -113,29 +114,38 @@ func TestNothingWithoutASignerIsSignedAnew(t *testing.T) {
 	})
 }
 
-// While one call waits out a lock-out, no other leaves; then one goes alone.
+// While one call waits out a lock-out, no other leaves, not even those that wait
+// for their turn by then; afterwards one goes alone.
 func TestPauseStopsAllCalls(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		door, _ := newDoor()
-		var under, most, afterPause atomic.Int32
-		begin := time.Now()
+		lim, err := limiter.New(limiter.Options{QPS: 5})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer lim.Close()
+		door.Limiter = lim
+		var under, after atomic.Int32
+		var locked atomic.Int64 // when the lock-out was answered
 		server := func(context.Context) error {
-			most.Store(max(most.Load(), under.Add(1)))
+			now := time.Now().UnixNano()
+			under.Add(1)
 			defer under.Add(-1)
-			since := time.Since(begin)
-			time.Sleep(50 * time.Millisecond)
-			switch {
-			case since < time.Second:
+			switch from := locked.Load(); {
+			case from == 0:
+				time.Sleep(50 * time.Millisecond)
+				locked.CompareAndSwap(0, time.Now().UnixNano())
 				return refuse(70050)
-			case since < time.Minute:
-				t.Errorf("a call left %v after the lock-out", since)
-			case since < time.Minute+time.Second && afterPause.Add(1) == 1 && under.Load() != 1:
+			case now-from < int64(time.Minute):
+				t.Errorf("a call left %v after the lock-out", time.Duration(now-from))
+			case after.Add(1) == 1 && under.Load() != 1:
 				t.Error("the first call after the pause was not alone")
 			}
+			time.Sleep(50 * time.Millisecond)
 			return nil
 		}
 		var wg sync.WaitGroup
-		for range 8 {
+		for range 30 {
 			wg.Go(func() {
 				if err := (&Caller{door: door, hard: t.Context()}).Do(t.Context(), "api", anyRetries, server); err != nil {
 					t.Error(err)
@@ -144,6 +154,20 @@ func TestPauseStopsAllCalls(t *testing.T) {
 		}
 		wg.Wait()
 	})
+}
+
+// Signing anew and waiting out a lock-out are not retries: they are done also
+// where none is allowed.
+func TestWithoutRetries(t *testing.T) {
+	for _, code := range []chat.Code{70001, 70050} {
+		synctest.Test(t, func(t *testing.T) {
+			door, _ := newDoor()
+			door.Renew = func(string) {}
+			if err := (&Caller{door: door, hard: t.Context()}).Do(t.Context(), "api", 0, answers(refuse(code), nil)); err != nil {
+				t.Errorf("%d: got %v", code, err)
+			}
+		})
+	}
 }
 
 func TestAnInterruptedCallIsNotRefused(t *testing.T) {

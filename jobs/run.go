@@ -63,6 +63,11 @@ func (e *GuardError) Error() string {
 // Unwrap gives the error behind the guard, if any.
 func (e *GuardError) Unwrap() error { return e.Err }
 
+func isGuard(err error) bool {
+	_, ok := errors.AsType[*GuardError](err)
+	return ok
+}
+
 // A RunRefusedError says that the server refuses the whole run: every other
 // call would be refused alike.
 type RunRefusedError struct{ *Refusal }
@@ -126,7 +131,7 @@ func (r *Runner) feed(ctx, soft, hard context.Context, workers *errgroup.Group) 
 			return err
 		}
 		if soft.Err() != nil {
-			return nil
+			return context.Cause(soft)
 		}
 		call := &Caller{door: r.Door, hard: hard, canary: canary}
 		if canary {
@@ -212,16 +217,16 @@ func (r *Runner) done(ctx context.Context, c ledger.Chunk, outcomes []ledger.Out
 }
 
 // undone leaves a chunk for a later run. If none of its calls can have had an
-// effect, it is not in doubt.
+// effect, it is no more in doubt than before.
 func (r *Runner) undone(call *Caller, c ledger.Chunk, why error) error {
-	refused, ok := errors.AsType[*Refusal](why)
+	refused, ok := refusalOf(why)
 	stop := ok && refused.Verdict == chat.StopRun
-	if !c.InDoubt && (call.Cost.Calls == 0 || stop && call.Cost.Calls == 1) {
+	if call.Cost.Calls == 0 || stop && call.Cost.Calls == 1 {
 		if err := r.Ledger.Unsent(context.WithoutCancel(call.hard), c.ID); err != nil {
 			return errors.Join(why, err)
 		}
 	}
-	if _, guard := errors.AsType[*GuardError](why); stop && !guard {
+	if stop {
 		return &RunRefusedError{refused}
 	}
 	return why

@@ -252,3 +252,41 @@ func TestLedgerErrorStopsTheRun(t *testing.T) {
 		}
 	})
 }
+
+// A stop while the canary is under way is a stop, not an end.
+func TestStopDuringTheCanary(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newStage(t, chatsim.Scenario{Open: true, Latency: 3 * time.Second}, chunksOf(5))
+		why := errors.New("interrupted")
+		ctx, cancel := context.WithCancelCause(t.Context())
+		time.AfterFunc(1500*time.Millisecond, func() { cancel(why) })
+		if err := s.runner.Run(ctx); !errors.Is(err, why) || len(s.ledger.outcomes) != 1 {
+			t.Errorf("got %v with %d chunks settled", err, len(s.ledger.outcomes))
+		}
+	})
+}
+
+// A first group that is not there says enough of the credentials.
+func TestRefusedGroupsDoNotKeepTheWorkersWaiting(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newStage(t, chatsim.Scenario{Latency: time.Second}, chunksOf(400)) // of 40 groups
+		begin := time.Now()
+		if err := s.runner.Run(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if took := time.Since(begin); took > 10*time.Second {
+			t.Errorf("it took %v", took)
+		}
+	})
+}
+
+func TestALimiterThatFailsStopsTheRun(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newStage(t, chatsim.Scenario{Open: true}, chunksOf(5))
+		s.lim.Close()
+		err := s.runner.Run(t.Context())
+		if _, ok := errors.AsType[*GuardError](err); !ok || len(s.ledger.outcomes)+len(s.ledger.sent) > 0 {
+			t.Errorf("got %v", err)
+		}
+	})
+}

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"strings"
@@ -24,7 +25,7 @@ func (j *job) work(ctx context.Context, l *ledger.Ledger, conn *connection) erro
 	if l.State() == ledger.Finished {
 		// An earlier process was killed before it could say so.
 		sum, err := j.books(context.WithoutCancel(ctx), l)
-		return ended(sum, nil, exitOK, err)
+		return j.ended(sum, nil, exitOK, err)
 	}
 	before, err := l.Summary(ctx)
 	if err != nil {
@@ -47,19 +48,29 @@ func (j *job) work(ctx context.Context, l *ledger.Ledger, conn *connection) erro
 		state, code = ledger.Stopped, exitStopped
 	}
 	if err := l.End(ctx, state, session(meter)); err != nil {
-		return &codedError{exitStopped, err}
+		return j.ended(ledger.Summary{}, why, code, err)
 	}
 	sum, err := j.books(ctx, l)
-	return ended(sum, why, code, err)
+	return j.ended(sum, why, code, err)
 }
 
-// ended is how a run with these books ends that was stopped by why, if not nil.
-func ended(sum ledger.Summary, why error, code int, err error) error {
+// ended is how a run with these books ends that was stopped by why, if not nil,
+// and whose books could not be written or shown because of err, if not nil.
+func (j *job) ended(sum ledger.Summary, why error, code int, err error) error {
+	again := "run the same command again to go on"
+	if j.fresh {
+		again = "chatbatch resume goes on with it"
+	}
 	switch {
-	case err != nil:
-		return err
+	case errors.Is(err, ledger.ErrUnbalanced):
+		return &codedError{exitUnbalanced, errors.Join(why, err)}
+	case why == nil && err != nil:
+		// Calls were made: never one of the codes that say none was.
+		return &codedError{exitStopped, fmt.Errorf("%w; %s", err, again)}
+	case why != nil && err != nil:
+		return &codedError{code, fmt.Errorf("%w; %s (and: %w)", why, again, err)}
 	case why != nil:
-		return &codedError{code, fmt.Errorf("%w; run the same command again to go on", why)}
+		return &codedError{code, fmt.Errorf("%w; %s", why, again)}
 	case sum.Failed > 0:
 		return &codedError{exitFailed, nil}
 	}
@@ -109,19 +120,17 @@ func (j *job) books(ctx context.Context, l *ledger.Ledger) (ledger.Summary, erro
 	if err != nil {
 		return sum, err
 	}
-	if err := l.Reported(ctx); err != nil {
-		return sum, err
-	}
 	if !j.quiet {
-		if err := show(ctx, j.w.stderr, l, j.w); err != nil {
-			return sum, err
-		}
+		// The files are there; that nobody can be shown them is no reason to fail.
+		_ = show(ctx, j.w.stderr, l, j.w)
 		fmt.Fprintln(j.w.stderr, j.nextCommand(l.Meta(), sum))
 	}
 	if j.json {
-		return sum, json.NewEncoder(j.w.stdout).Encode(sum)
+		if err := json.NewEncoder(j.w.stdout).Encode(sum); err != nil {
+			return sum, fmt.Errorf("print summary: %w", err)
+		}
 	}
-	return sum, nil
+	return sum, l.Reported(ctx)
 }
 
 // nextCommand is the end of what a run prints: where its files are, and what
@@ -134,7 +143,7 @@ func (j *job) nextCommand(m ledger.Meta, s ledger.Summary) string {
 	case s.State != ledger.Finished:
 		text += "\nnext:  chatbatch resume " + m.Run
 	case s.Failed > 0:
-		text += fmt.Sprintf("\nnext:  chatbatch %s %s%s", m.Kind, quoted(failed), target(m))
+		text += fmt.Sprintf("\nnext:  chatbatch %s %s%s", m.Kind, quoted(failed), target(m)+columnFlags(m.Options))
 	default:
 		return text
 	}
@@ -154,6 +163,22 @@ func target(m ledger.Meta) string {
 		return " --sim-scenario " + quoted(scenario)
 	}
 	return fmt.Sprintf(" --endpoint %s --sdkappid %d --identifier %s", quoted(m.Endpoint), m.SDKAppID, quoted(m.Identifier))
+}
+
+// columnFlags are the flags by which the columns of a run's input were read.
+func columnFlags(options map[string]string) string {
+	var text string
+	for _, name := range []string{"group", "marks"} {
+		if v := options[name]; v != "" {
+			text += " --" + name + " " + quoted(v)
+		}
+	}
+	for m := range strings.SplitSeq(options["map"], "\n") {
+		if m != "" {
+			text += " --map " + quoted(m)
+		}
+	}
+	return text
 }
 
 // quoted writes a word for a shell.

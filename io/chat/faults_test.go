@@ -54,7 +54,7 @@ func TestFaults(t *testing.T) {
 		{"504", write(504, ""), ReasonStatus, 504, Retry},
 		{"408", write(408, ""), ReasonStatus, 408, Retry},
 		{"429", write(429, ""), ReasonStatus, 429, Slow},
-		{"413", write(413, ""), ReasonStatus, 413, FailChunk},
+		{"413", write(413, ""), ReasonStatus, 413, Split},
 		{"400", write(400, ""), ReasonStatus, 400, StopRun},
 		{"401", write(401, ""), ReasonStatus, 401, StopRun},
 		{"403", write(403, ""), ReasonStatus, 403, StopRun},

@@ -306,7 +306,7 @@ func judgeStatus(te *TransportError, r ruled) Ruling {
 	case te.Status == http.StatusTooManyRequests:
 		r.Verdict, r.WholeApp = Slow, true
 	case te.Status == http.StatusRequestEntityTooLarge:
-		return chunk(0, r.Meaning).Ruling
+		return split(0, FailChunk, r.Meaning).Ruling
 	case te.Status >= 400 && te.Status < 500 && te.Status != http.StatusRequestTimeout:
 		return stop(0, r.Meaning, hintEndpoint+"; a proxy may be in the way").Ruling
 	}

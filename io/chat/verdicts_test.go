@@ -234,7 +234,7 @@ func TestJudge(t *testing.T) {
 		{"wrapped reset", fmt.Errorf("x: %w", &TransportError{Reason: ReasonReset}), Retry, ClassNoAnswer},
 		{"too large", &TransportError{Reason: ReasonTooLarge, Status: 200}, Retry, ClassNoAnswer},
 		{"redirect", &TransportError{Reason: ReasonRedirect, Status: 302}, StopRun, ""},
-		{"413", &TransportError{Reason: ReasonStatus, Status: 413}, FailChunk, ClassRefused},
+		{"413", &TransportError{Reason: ReasonStatus, Status: 413}, Split, ClassRefused},
 		{"429", &TransportError{Reason: ReasonStatus, Status: 429}, Slow, ClassNoAnswer},
 		{"418", &TransportError{Reason: ReasonStatus, Status: 418}, StopRun, ""},
 		{"other", errors.New("x"), StopRun, ""},
