@@ -191,7 +191,7 @@ func (a *attempts) next(ctx context.Context) error {
 	if err != nil && ctx.Err() == nil && a.hard.Err() == nil && !isGuard(err) {
 		switch rule := chat.Judge(err); {
 		case rule.Pause > 0 && !a.paused:
-			sig, err = a.pause(ctx, rule.Pause)
+			err = a.pause(ctx, rule.Pause)
 		case rule.Verdict == chat.Resign && !a.resigned && a.door.Renew != nil:
 			a.resigned = true
 			a.door.Renew(sig)
@@ -276,19 +276,21 @@ func (a *attempts) turn(ctx context.Context, alone bool) (done func(time.Duratio
 
 // pause stops all calls for d and then makes this one alone. If another call
 // does that already, this one waits until it is done, and follows it.
-func (a *attempts) pause(ctx context.Context, d time.Duration) (sig string, err error) {
+func (a *attempts) pause(ctx context.Context, d time.Duration) error {
 	a.paused = true
 	if !a.door.gate.close() {
-		return a.attempt(ctx, false)
+		_, err := a.attempt(ctx, false)
+		return err
 	}
 	defer a.door.gate.open()
 	t := time.NewTimer(d)
 	defer t.Stop()
 	select {
 	case <-ctx.Done():
-		return "", context.Cause(ctx)
+		return context.Cause(ctx)
 	case <-t.C:
-		return a.attempt(ctx, true)
+		_, err := a.attempt(ctx, true)
+		return err
 	}
 }
 

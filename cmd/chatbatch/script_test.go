@@ -136,9 +136,7 @@ func sim(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) != 1 {
 		ts.Fatalf("usage: sim FILE")
 	}
-	sc, err := readScenario(ts.MkAbs(args[0]))
-	ts.Check(err)
-	s, err := chatsim.New(sc)
+	s, _, err := newSimulator(ts.MkAbs(args[0]), chatsim.Scenario{})
 	ts.Check(err)
 	st := stageOf(ts)
 	if st.sim != nil {

@@ -97,16 +97,11 @@ func (o *options) connect(endpoint string, w world) (*connection, error) {
 
 // useSimulator puts a Chat API into the process.
 func (o *options) useSimulator(c *connection, scenario string) error {
-	sc := chatsim.Scenario{Open: true, QPS: o.qps, QPSScope: o.qpsScope, Latency: 20 * time.Millisecond, Jitter: 10 * time.Millisecond}
-	if scenario != "" {
-		var err error
-		if sc, err = readScenario(scenario); err != nil {
-			return err
-		}
-	}
-	sim, err := chatsim.New(sc)
+	sim, sc, err := newSimulator(scenario, chatsim.Scenario{
+		Open: true, QPS: o.qps, QPSScope: o.qpsScope, Latency: 20 * time.Millisecond, Jitter: 10 * time.Millisecond,
+	})
 	if err != nil {
-		return usage("scenario: %w", err)
+		return err
 	}
 	c.chat.Endpoint = "https://simulator.invalid"
 	c.chat.HTTP = &http.Client{Transport: sim}
@@ -125,19 +120,6 @@ func (o *options) useSimulator(c *connection, scenario string) error {
 	signer := chat.NewKeySigner(c.chat.SDKAppID, c.chat.Identifier, key, signatureLife)
 	c.chat.Signer, c.renew = signer, signer.Renew
 	return nil
-}
-
-func readScenario(name string) (chatsim.Scenario, error) {
-	f, err := os.Open(name)
-	if err != nil {
-		return chatsim.Scenario{}, usage("open scenario: %w", err)
-	}
-	defer f.Close()
-	sc, err := chatsim.Parse(f)
-	if err != nil {
-		return sc, usage("%s: %w", name, err)
-	}
-	return sc, nil
 }
 
 // useServer finds the credentials for a real server.

@@ -7,6 +7,7 @@ import (
 	"maps"
 	"net"
 	"net/http"
+	"os"
 	"slices"
 	"time"
 
@@ -32,16 +33,9 @@ says what it has seen.`,
 			if err := fromEnvironment(cmd, w.getenv); err != nil {
 				return err
 			}
-			sc := chatsim.Scenario{Open: true}
-			if scenario != "" {
-				var err error
-				if sc, err = readScenario(scenario); err != nil {
-					return err
-				}
-			}
-			sim, err := chatsim.New(sc)
+			sim, _, err := newSimulator(scenario, chatsim.Scenario{Open: true})
 			if err != nil {
-				return usage("scenario: %w", err)
+				return err
 			}
 			return serve(cmd.Context(), w, addr, sim)
 		},
@@ -49,6 +43,27 @@ says what it has seen.`,
 	cmd.Flags().StringVar(&addr, "addr", "127.0.0.1:8410", "address to listen on")
 	cmd.Flags().StringVar(&scenario, "scenario", "", "YAML file; see above")
 	return cmd
+}
+
+// newSimulator makes a Chat API of the scenario file called name, or of otherwise
+// if there is no name.
+func newSimulator(name string, otherwise chatsim.Scenario) (*chatsim.Sim, chatsim.Scenario, error) {
+	sc := otherwise
+	if name != "" {
+		f, err := os.Open(name)
+		if err != nil {
+			return nil, sc, usage("open scenario: %w", err)
+		}
+		defer f.Close()
+		if sc, err = chatsim.Parse(f); err != nil {
+			return nil, sc, usage("%s: %w", name, err)
+		}
+	}
+	sim, err := chatsim.New(sc)
+	if err != nil {
+		return nil, sc, usage("scenario: %w", err)
+	}
+	return sim, sc, nil
 }
 
 // serve answers until ctx ends.
