@@ -13,8 +13,10 @@ import (
 const (
 	// catchUp is how many slots the bucket may make up for. It must not be 1:
 	// a timer that wakes 0.1 ms late each time would cost 2 % of 200 a second.
-	// More would not be safer or faster, since the lanes hold the limit.
-	catchUp = 4
+	// With 4, what a busy process sleeps beyond 20 ms is lost: 98.7 to 99.4 %
+	// of 200 were used in a whole run on two cores, with 16 (80 ms) 99.5 %. It
+	// is not less safe, since the lanes hold the limit.
+	catchUp = 16
 
 	// poll is the longest sleep between two looks for a lane: another process
 	// may give one back, or die, without telling.
@@ -69,7 +71,7 @@ func newBudget(api string, n int, rest time.Duration, lanes Lanes, closed <-chan
 		bucket: rate.NewLimiter(rate.Limit(n), catchUp),
 		held:   make([]bool, n),
 	}
-	b.bucket.AllowN(time.Now(), catchUp-1) // start with one slot, not with four
+	b.bucket.AllowN(time.Now(), catchUp-1) // start with one slot, not with all
 	return b
 }
 
