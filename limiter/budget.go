@@ -27,21 +27,18 @@ const (
 // is usual. Nothing was read or changed; try again.
 var errBusy = errors.New("lanes are locked by another process, which may be stopped")
 
-// A budget is QPS lanes and the one queue in this process that waits for them.
+// A budget is n lanes and the one line in this process that waits for them.
 type budget struct {
 	api    string
 	n      int           // lanes
 	rest   time.Duration // one second and the margin
 	lanes  Lanes
 	closed <-chan struct{}
+	common *budget // what each call draws on as well; nil for nothing
 
-	// baton is held by the one waiter that is next. A channel, because Go
-	// serves its senders first come, first served, and select can leave the
-	// queue. When waiters polled on their own, shares were 0.66 to 0.81 of
-	// equal; with one dispatcher 0.99.
-	baton  chan struct{}
-	bucket *rate.Limiter // under baton
-	paid   bool          // under baton; the slot of a waiter that left is the next one's
+	line   line
+	bucket *rate.Limiter // of who has the baton of line
+	paid   bool          // likewise; the slot of a waiter that left is the next one's
 
 	mu      sync.Mutex
 	held    []bool  // under mu; by lane: taken here and not done
@@ -54,8 +51,10 @@ type budget struct {
 
 // A holding is one lane in use by one call.
 type holding struct {
-	lane  int
-	since time.Duration // on the store's clock
+	lane   int
+	ready  time.Duration // when the rest before it ended, on the store's clock
+	since  time.Duration // the call did not leave before, on the store's clock
+	common *holding      // the lane of the common budget, nil if there is none
 }
 
 // given is a lane on its way back to the store.
@@ -67,7 +66,6 @@ type given struct {
 func newBudget(api string, n int, rest time.Duration, lanes Lanes, closed <-chan struct{}) *budget {
 	b := &budget{
 		api: api, n: n, rest: rest, lanes: lanes, closed: closed,
-		baton:  make(chan struct{}, 1),
 		bucket: rate.NewLimiter(rate.Limit(n), catchUp),
 		held:   make([]bool, n),
 	}
@@ -75,31 +73,70 @@ func newBudget(api string, n int, rest time.Duration, lanes Lanes, closed <-chan
 	return b
 }
 
-// take queues for the baton, waits for a slot and then for a lane. Whatever ends
-// it early, baton, slot and lane are left for the next one.
-func (b *budget) take(ctx context.Context) (holding, error) {
-	select {
-	case b.baton <- struct{}{}:
-	case <-ctx.Done():
-		return holding{}, cancelled(ctx)
-	case <-b.closed:
-		return holding{}, ErrClosed
+// take waits for the baton, for a slot and then for a lane, of this budget and
+// then of the common one. Whatever ends it early, baton, slot and lane are
+// left for the next one.
+//
+// The baton is kept until the common lane is there. So the slot can still be
+// left to the next one, and calls leave in the order in which they came. Those
+// who hold something here wait there and never the other way round: they
+// cannot lock each other out.
+func (b *budget) take(ctx context.Context, q *Queue, ticket uint64) (h holding, err error) {
+	w := b.line.join(q.place(b), ticket)
+	had := false
+	defer func() { b.line.leave(w, had) }()
+	if h, err = b.takeHere(ctx, w); err != nil {
+		return h, err
 	}
-	defer func() { <-b.baton }()
-	if err := b.pace(ctx); err != nil {
-		return holding{}, err
+	if b.common != nil {
+		behind, err := b.common.take(ctx, q, ticket)
+		if err != nil {
+			b.give(h.lane, h.ready) // it was not used, and need not rest
+			return holding{}, err
+		}
+		h.common, h.since = &behind, b.lanes.Now()
 	}
+	b.paid, had = false, true
+	return h, nil
+}
+
+// takeHere takes a lane of this budget. w has the baton when it has succeeded.
+func (b *budget) takeHere(ctx context.Context, w *waiter) (holding, error) {
 	for {
+		if err := b.turn(ctx, w); err != nil {
+			return holding{}, err
+		}
 		h, wait, err := b.look()
 		if err != nil && !errors.Is(err, errBusy) {
 			return holding{}, err
 		}
 		if err == nil && h.lane >= 0 {
-			b.paid = false
 			return h, nil
 		}
 		if err := b.sleep(ctx, wait); err != nil {
 			return holding{}, err
+		}
+	}
+}
+
+// turn waits until w has the baton, a slot is paid for, and nobody is before w.
+func (b *budget) turn(ctx context.Context, w *waiter) error {
+	for {
+		if !w.has {
+			select {
+			case <-w.baton:
+				w.has = true
+			case <-ctx.Done():
+				return cancelled(ctx)
+			case <-b.closed:
+				return ErrClosed
+			}
+		}
+		if err := b.pace(ctx); err != nil {
+			return err
+		}
+		if !b.line.yield(w) {
+			return nil
 		}
 	}
 }
@@ -148,7 +185,7 @@ func (b *budget) look() (h holding, wait time.Duration, err error) {
 			return
 		}
 		if h.lane, wait = t.take(b.rest); h.lane >= 0 {
-			h.since = t.now
+			h.ready, h.since = t.lanes[h.lane].ready, t.now
 			b.held[h.lane] = true
 			b.calls++
 		}
@@ -168,8 +205,8 @@ func (b *budget) look() (h holding, wait time.Duration, err error) {
 	return h, poll, fmt.Errorf("take a lane: %w", err)
 }
 
-// done lets the lane rest from the latest moment at which its call can have
-// reached the server.
+// done lets each lane of a call rest from the latest moment at which the call
+// can have reached the server.
 func (b *budget) done(h holding, service time.Duration, answered bool) {
 	// The clock is read first: whatever holds us up from here on, the lane
 	// rests from now.
@@ -180,8 +217,18 @@ func (b *budget) done(h holding, service time.Duration, answered bool) {
 		// A call cannot have reached the server before it had its lane.
 		arrived = max(arrived-b.service.least(), h.since)
 	}
-	b.held[h.lane] = false
-	b.given = append(b.given, given{h.lane, arrived + b.rest})
+	b.mu.Unlock()
+	b.give(h.lane, arrived+b.rest)
+	if h.common != nil {
+		b.common.done(*h.common, service, answered)
+	}
+}
+
+// give gives back a lane that was taken here.
+func (b *budget) give(lane int, ready time.Duration) {
+	b.mu.Lock()
+	b.held[lane] = false
+	b.given = append(b.given, given{lane, ready})
 	b.mu.Unlock()
 
 	// An error is not lost: the lane stays in given, and the next Take that

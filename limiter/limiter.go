@@ -13,12 +13,17 @@
 // stopped keeps its lanes until it goes on; one that is killed loses them to the
 // others, who let them rest first. If the store cannot be reached, nothing is
 // sent: the limiter never falls back to a guess.
+//
+// Several jobs of one process share a limiter by a [Queue] each, and take turns.
+// An API that the server allows less than the rest has a budget of its own
+// besides, see [Options].APIs.
 package limiter
 
 import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -49,6 +54,13 @@ type Options struct {
 	// PerAPI keeps a budget of QPS calls for each API instead of one for all.
 	PerAPI bool
 
+	// APIs are those with a budget of their own, in calls inside any one
+	// second, 1 to 100,000, e.g. 1 for "get_appid_group_list". A call to one
+	// takes a lane of that budget and, unless PerAPI, one of the common
+	// budget too. It is shared like the rest, with those who name the same
+	// API or keep a budget for each.
+	APIs map[string]int
+
 	// Margin is added to the second that a lane rests. It absorbs what the
 	// clocks of client and server make of one second. 0 means 2 ms; at most 1 s.
 	Margin time.Duration
@@ -62,21 +74,20 @@ type Options struct {
 type Limiter struct {
 	opt    Options
 	closed chan struct{}
+	queue  *Queue // of those who have none
 
 	mu      sync.Mutex         // held while a budget is opened
 	budgets map[string]*budget // under mu; by API, or all under ""
 }
 
 // New returns a limiter. Without PerAPI it opens the store at once, so that a
-// store that cannot be used is known before the first call; with PerAPI each
-// API's store is opened at its first Take. Close it when no more calls leave.
+// store that cannot be used is known before the first call; the store of an
+// API's own budget is opened at its first Take. Close it when no more calls leave.
 func New(o Options) (*Limiter, error) {
-	if o.QPS < 1 || o.QPS > maxQPS {
-		return nil, fmt.Errorf("check limiter options: %d calls a second, want 1 to %d", o.QPS, maxQPS)
+	if err := o.check(); err != nil {
+		return nil, fmt.Errorf("check limiter options: %w", err)
 	}
-	if o.Margin < 0 || o.Margin > maxMargin {
-		return nil, fmt.Errorf("check limiter options: margin %v, want 0 to %v", o.Margin, maxMargin)
-	}
+	o.APIs = maps.Clone(o.APIs)
 	if o.Margin == 0 {
 		o.Margin = defaultMargin
 	}
@@ -84,6 +95,7 @@ func New(o Options) (*Limiter, error) {
 		o.Lanes = Memory()
 	}
 	l := &Limiter{opt: o, closed: make(chan struct{}), budgets: map[string]*budget{}}
+	l.queue = l.Queue()
 	if !o.PerAPI {
 		if _, err := l.budget(""); err != nil {
 			return nil, err
@@ -92,8 +104,28 @@ func New(o Options) (*Limiter, error) {
 	return l, nil
 }
 
+func (o *Options) check() error {
+	if o.QPS < 1 || o.QPS > maxQPS {
+		return fmt.Errorf("%d calls a second, want 1 to %d", o.QPS, maxQPS)
+	}
+	for api, n := range o.APIs {
+		if api == "" {
+			return errors.New("a budget for an API without a name")
+		}
+		if n < 1 || n > maxQPS {
+			return fmt.Errorf("%d calls to %s a second, want 1 to %d", n, api, maxQPS)
+		}
+	}
+	if o.Margin < 0 || o.Margin > maxMargin {
+		return fmt.Errorf("margin %v, want 0 to %v", o.Margin, maxMargin)
+	}
+	return nil
+}
+
 // Take waits until one call of api may leave. Waiters are served in the order in
-// which they came. When the attempt has ended, with an answer or without,
+// which they came; a call that waits for the own budget of its API holds up
+// none to other APIs. All who call Take here share one queue; jobs that are to
+// take turns have a [Queue] each. When the attempt has ended, with an answer or without,
 // the caller must call done; until then the lane is taken. Calling done again
 // does nothing.
 //
@@ -104,26 +136,14 @@ func New(o Options) (*Limiter, error) {
 // Take fails when ctx is done, when the limiter is closed, or when the store
 // cannot be used. It then holds nothing.
 func (l *Limiter) Take(ctx context.Context, api string) (done func(service time.Duration, answered bool), err error) {
-	if ctx.Err() != nil {
-		return nil, cancelled(ctx)
-	}
-	b, err := l.budget(api)
-	if err != nil {
-		return nil, err
-	}
-	h, err := b.take(ctx)
-	if err != nil {
-		return nil, err
-	}
-	var once sync.Once
-	return func(service time.Duration, answered bool) {
-		once.Do(func() { b.done(h, service, answered) })
-	}, nil
+	return l.queue.Take(ctx, api)
 }
 
 // SlowDown takes a tenth of the lanes of api out of use, as the answer to a
-// frequency code; one comes back each second. "" means every API that this
-// limiter has met. Several calls within a second count as one. Whoever shares
+// frequency code; one comes back each second, and the last one always stays.
+// An API without a budget of its own slows down all that share its lanes, one
+// that has its own slows down alone. "" means every budget that this limiter
+// has opened. Several calls within a second count as one. Whoever shares
 // the lanes slows down too.
 func (l *Limiter) SlowDown(api string) {
 	for _, b := range l.some(api) {
@@ -133,7 +153,7 @@ func (l *Limiter) SlowDown(api string) {
 
 // Status is what the lanes of one budget do now, counted over all who share them.
 type Status struct {
-	API      string // "" for the budget of all APIs
+	API      string // whose budget; "" for the common one
 	Lanes    int    // calls allowed inside one second
 	Held     int    // lanes with a call under way
 	Resting  int    // lanes whose call was less than a second ago
@@ -173,14 +193,18 @@ func (l *Limiter) Close() error {
 	return errors.Join(errs...)
 }
 
-// budget returns the budget that calls of api draw on, and opens it if need be.
+// budget returns the budget that calls of api draw on first, and opens it if
+// need be.
 func (l *Limiter) budget(api string) (*budget, error) {
-	key := l.opt.Key
-	if !l.opt.PerAPI {
-		api = ""
-	} else {
+	own, hasOwn := l.opt.APIs[api]
+	n, key := l.opt.QPS, l.opt.Key
+	if hasOwn {
+		n = own
+	}
+	if hasOwn || l.opt.PerAPI {
 		key += "/" + api
 	}
+	name := l.name(api)
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	select {
@@ -188,25 +212,37 @@ func (l *Limiter) budget(api string) (*budget, error) {
 		return nil, ErrClosed
 	default:
 	}
-	if b := l.budgets[api]; b != nil {
+	if b := l.budgets[name]; b != nil {
 		return b, nil
 	}
 	lanes, err := l.opt.Lanes(key)
 	if err != nil {
 		return nil, fmt.Errorf("open lanes: %w", err)
 	}
-	b := newBudget(api, l.opt.QPS, time.Second+l.opt.Margin, lanes, l.closed)
-	l.budgets[api] = b
+	b := newBudget(name, n, time.Second+l.opt.Margin, lanes, l.closed)
+	if hasOwn && !l.opt.PerAPI {
+		b.common = l.budgets[""]
+	}
+	l.budgets[name] = b
 	return b, nil
+}
+
+// name is under what the budget is kept that calls of api draw on first.
+func (l *Limiter) name(api string) string {
+	if _, own := l.opt.APIs[api]; own || l.opt.PerAPI {
+		return api
+	}
+	return ""
 }
 
 // some returns the open budgets that api stands for: "" is all of them.
 func (l *Limiter) some(api string) []*budget {
+	name := l.name(api)
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	var found []*budget
-	for name, b := range l.budgets {
-		if name == api || api == "" || !l.opt.PerAPI {
+	for of, b := range l.budgets {
+		if of == name || api == "" {
 			found = append(found, b)
 		}
 	}

@@ -268,7 +268,10 @@ func TestBucketSpacesCalls(t *testing.T) {
 }
 
 func TestCheckOptions(t *testing.T) {
-	for _, o := range []Options{{}, {QPS: -1}, {QPS: maxQPS + 1}, {QPS: 1, Margin: -1}, {QPS: 1, Margin: 2 * time.Second}} {
+	for _, o := range []Options{
+		{}, {QPS: -1}, {QPS: maxQPS + 1}, {QPS: 1, Margin: -1}, {QPS: 1, Margin: 2 * time.Second},
+		{QPS: 1, APIs: map[string]int{"": 1}}, {QPS: 1, APIs: map[string]int{"a": 0}}, {QPS: 1, APIs: map[string]int{"a": maxQPS + 1}},
+	} {
 		if l, err := New(o); err == nil {
 			l.Close()
 			t.Errorf("New(%+v): got no error", o)

@@ -42,7 +42,7 @@ type Table struct {
 
 // A lane is the right to have one call inside a second.
 type lane struct {
-	ready  time.Duration // when its rest ends; means nothing while it is held
+	ready  time.Duration // when its rest ends; while it is held, the least that this can be
 	holder uint32        // who holds it, 0 for nobody
 	lost   bool          // its record was missing or torn
 }
@@ -58,14 +58,13 @@ func (t *Table) set(i int, ready time.Duration, holder uint32) {
 }
 
 // give ends the holding of a lane. A lane that was lost meanwhile, and that
-// somebody else may have taken since, is left to settle.
+// somebody else may have taken since, is left to settle. ready may lie in the
+// past, for a lane that was not used; a rest that the lane got meanwhile stays.
 func (t *Table) give(i int, ready time.Duration) {
 	l := t.lanes[i]
 	switch {
 	case l.lost:
-	case l.holder == t.self:
-		t.set(i, ready, 0)
-	case l.holder == 0:
+	case l.holder == t.self || l.holder == 0:
 		t.set(i, max(ready, l.ready), 0)
 	}
 }
@@ -83,8 +82,10 @@ func (t *Table) settle(held []bool, rest time.Duration) {
 		switch {
 		case held[i] && l.holder != 0 && !l.lost:
 			// It was lost, and somebody else has it now.
+		case held[i] && l.lost:
+			t.set(i, t.now+rest, t.self)
 		case held[i]:
-			t.set(i, t.now, t.self)
+			t.set(i, max(t.now, l.ready), t.self) // somebody else may have used it
 		default:
 			t.set(i, t.now+rest, 0)
 		}

@@ -81,8 +81,9 @@ func TestSettle(t *testing.T) {
 		{"another's", lane{ready: 5, holder: 2}, false, lane{ready: 5, holder: 2}},
 		{"ours", lane{ready: 5, holder: 1}, true, lane{ready: 5, holder: 1}},
 		{"lost", lane{lost: true}, false, lane{ready: now + rest}},
-		{"lost while ours", lane{lost: true}, true, lane{ready: now, holder: 1}},
+		{"lost while ours", lane{lost: true}, true, lane{ready: now + rest, holder: 1}},
 		{"freed while ours", lane{ready: 5}, true, lane{ready: now, holder: 1}},
+		{"used by another while ours", lane{ready: now + 7}, true, lane{ready: now + 7, holder: 1}},
 		{"taken while ours", lane{ready: 5, holder: 2}, true, lane{ready: 5, holder: 2}},
 		{"ours, and we know nothing of it", lane{ready: 5, holder: 1}, false, lane{ready: now + rest}},
 		{"far in the future", lane{ready: now + longest + 1}, false, lane{ready: now + rest}},
@@ -108,6 +109,7 @@ func TestGive(t *testing.T) {
 		want lane
 	}{
 		{"ours", lane{ready: 5, holder: 1}, lane{ready: 50}},
+		{"ours, got a rest meanwhile", lane{ready: 60, holder: 1}, lane{ready: 60}},
 		{"freed meanwhile, rests longer", lane{ready: 60}, lane{ready: 60}},
 		{"freed meanwhile, rests less", lane{ready: 40}, lane{ready: 50}},
 		{"taken by another", lane{ready: 5, holder: 2}, lane{ready: 5, holder: 2}},

@@ -1,6 +1,7 @@
 package limiter
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"math/rand/v2"
@@ -71,6 +72,8 @@ type world struct {
 	lost, stall, refused float64       // shares of calls: no answer; worker late; frequency code
 	stopAt, stopFor      time.Duration // the whole process stands still
 
+	api string // "" for "api"
+
 	start           time.Time
 	mu              sync.Mutex
 	sends, arrivals []time.Duration
@@ -85,8 +88,14 @@ func (w *world) frozen() {
 	}
 }
 
+// A taker is a Limiter or a Queue of one.
+type taker interface {
+	Take(ctx context.Context, api string) (done func(service time.Duration, answered bool), err error)
+	SlowDown(api string)
+}
+
 // call is one call, from its lane to its answer.
-func (w *world) call(l *Limiter, done func(time.Duration, bool)) {
+func (w *world) call(l taker, done func(time.Duration, bool)) {
 	if rand.Float64() < w.stall {
 		time.Sleep(upTo(4 * time.Second))
 	}
@@ -106,13 +115,13 @@ func (w *world) call(l *Limiter, done func(time.Duration, bool)) {
 	time.Sleep(there + w.service + upTo(w.uneven) + w.path)
 	w.frozen()
 	if rand.Float64() < w.refused {
-		l.SlowDown("api")
+		l.SlowDown(cmp.Or(w.api, "api"))
 	}
 	done(time.Since(sent)-2*w.path, true)
 }
 
 // run lets the workers call for d.
-func (w *world) run(t *testing.T, l *Limiter, workers int, d time.Duration) {
+func (w *world) run(t *testing.T, l taker, workers int, d time.Duration) {
 	ctx, cancel := context.WithTimeout(t.Context(), d)
 	defer cancel()
 	w.start = time.Now()
@@ -120,7 +129,7 @@ func (w *world) run(t *testing.T, l *Limiter, workers int, d time.Duration) {
 	for range workers {
 		wg.Go(func() {
 			for {
-				done, err := l.Take(ctx, "api")
+				done, err := l.Take(ctx, cmp.Or(w.api, "api"))
 				if err != nil {
 					if !errors.Is(err, context.DeadlineExceeded) {
 						t.Errorf("got %v, want the deadline", err)
