@@ -107,28 +107,34 @@ func addMark(marks []uint64, mark uint64) []uint64 {
 	return append(marks, mark)
 }
 
-// parseMark reads one mark. strconv would do, but says less of what is wrong.
+// parseMark reads one mark.
 func parseMark(s string) (uint64, error) {
+	if s == "" {
+		return 0, errNoMark
+	}
+	return parseDigits(s, "a mark", math.MaxUint64)
+}
+
+// parseDigits reads a number that is digits and nothing else; what says what it
+// would be. strconv would do, but says less of what is wrong.
+func parseDigits(s, what string, most uint64) (uint64, error) {
 	var n uint64
 	for i := range len(s) {
 		d := uint64(s[i] - '0')
 		switch {
 		case d > 9:
-			return 0, fmt.Errorf("%s is not a mark: %s", quote(s), whyNot(s))
+			return 0, fmt.Errorf("%s is not %s: %s", quote(s), what, whyNot(s))
 		case i > 0 && n == 0:
-			return 0, fmt.Errorf("%s is not a mark: leading zero", quote(s))
-		case n > (math.MaxUint64-d)/10:
-			return 0, fmt.Errorf("%s is not a mark: too large", quote(s))
+			return 0, fmt.Errorf("%s is not %s: leading zero", quote(s), what)
+		case n > (most-d)/10:
+			return 0, fmt.Errorf("%s is not %s: too large", quote(s), what)
 		}
 		n = n*10 + d
-	}
-	if s == "" {
-		return 0, errNoMark
 	}
 	return n, nil
 }
 
-// whyNot names the way in which a text that is not all digits is no mark.
+// whyNot names the way in which a text that is not all digits is no number.
 func whyNot(s string) string {
 	switch {
 	case s[0] == '-' || s[0] == '+':

@@ -18,6 +18,7 @@ var aliases = map[string][]string{
 	"account":        {"userid", "memberaccount", "账号", "帐号", "帳號", "賬號", "用户ID", "用戶ID", "使用者ID", "用户账号"},
 	"marks":          {"mark", "标记", "標記"},
 	"unread_msg_num": {"unreadmsgnum", "unread", "未读数", "未讀數", "未读"},
+	"type":           {"grouptype", "群类型", "群组类型", "群類型", "群組類型"},
 }
 
 // names tells which field a column stands for.

@@ -127,7 +127,7 @@ func newReader[T any](g *gate, src Source, another func() (decoder[T], error)) (
 // T is a struct. Its exported fields have a tag like csv:"group_id", or
 // csv:"type,omitempty" if the column may be missing, and are strings or types
 // with the methods UnmarshalCSV(string) error and UnmarshalJSON([]byte) error,
-// like [Account], [Group] and [Marks]. Numbers are refused here, since they
+// like [Account], [Group], [Marks] and [Count]. Numbers are refused here, since they
 // would be read leniently: "010" as 8, "3.9" as 3 and nothing as 0.
 func Open[T any](r io.Reader, o Options) (*Reader[T], error) {
 	fields, err := fieldsOf(reflect.TypeFor[T]())
