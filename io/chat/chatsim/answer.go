@@ -49,7 +49,11 @@ func encodeRefusal(c *call, no *refusal) []byte {
 // documented for these endpoints: callers must tolerate new fields, and here
 // they always have to.
 func appendHead(b []byte, c *call, status string, code int, info string) []byte {
-	b = append(b, `{"ActionStatus":"`...)
+	if c.action1 {
+		b = append(b, `{"Action1Status":"`...)
+	} else {
+		b = append(b, `{"ActionStatus":"`...)
+	}
 	b = append(b, status...)
 	b = append(b, `","ErrorCode":`...)
 	b = strconv.AppendInt(b, int64(code), 10)

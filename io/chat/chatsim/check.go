@@ -3,6 +3,7 @@ package chatsim
 import (
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -67,7 +68,13 @@ func (s *Scenario) check() error {
 			return bad("is no UserID of 1 to 32 bytes", "poison", i)
 		}
 	}
+	if !slices.Contains([]string{"", offsetBefore, offsetAfter}, s.RoleOffset) {
+		return bad(fmt.Sprintf("%q is neither before nor after", s.RoleOffset), "role_offset")
+	}
 	if err := s.checkGroups(); err != nil {
+		return err
+	}
+	if err := s.checkGenerateGroups(); err != nil {
 		return err
 	}
 	for i := range s.Faults {
@@ -92,6 +99,13 @@ func (s *Scenario) checkNumbers() error {
 		{"all_offline_code", s.AllOfflineCode, 0, 99_999},
 		{"not_premium_code", s.NotPremiumCode, 0, 99_999},
 		{"poison_code", s.PoisonCode, 0, 99_999},
+		{"member_limit", s.MemberLimit, 0, maxMemberLimit},
+		{"community_limit", s.CommunityLimit, 0, maxMemberLimit},
+		{"max_answer", s.MaxAnswer, 0, 8 << 20},
+		{"not_member_code", s.NotMemberCode, 0, 99_999},
+		{"group_list_qps", s.GroupListQPS, -maxQPS, maxQPS},
+		{"group_list_limit", s.GroupListLimit, 0, maxGroupList},
+		{"open_members", s.OpenMembers, -1, maxGenerate},
 	} {
 		if f.value < f.lo || f.value > f.hi {
 			return bad(fmt.Sprintf("%d is not within %d to %d", f.value, f.lo, f.hi), f.name)
@@ -118,47 +132,6 @@ func checkRate(r float64, path ...any) error {
 		return bad(fmt.Sprintf("%v is not within 0 to 1", r), path...)
 	}
 	return nil
-}
-
-func (s *Scenario) checkGroups() error {
-	seen := make(map[string]bool, len(s.Groups))
-	for i := range s.Groups {
-		g := &s.Groups[i]
-		switch {
-		case g.ID == "":
-			return bad("is missing", "groups", i, "id")
-		case seen[g.ID]:
-			return bad(fmt.Sprintf("%q is there twice", g.ID), "groups", i, "id")
-		}
-		seen[g.ID] = true
-		if err := g.check(i); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-func (g *Group) check(i int) error {
-	seen := make(map[string]bool, len(g.Members))
-	for j, m := range g.Members {
-		switch {
-		case !validAccount(m.Account):
-			return bad(fmt.Sprintf("%q is no UserID of 1 to 32 bytes", m.Account), "groups", i, "members", j, "account")
-		case seen[m.Account]:
-			return bad(fmt.Sprintf("%q is there twice", m.Account), "groups", i, "members", j, "account")
-		case m.JoinTime < 0:
-			return bad("is below zero", "groups", i, "members", j, "join_time")
-		}
-		seen[m.Account] = true
-	}
-	gen := g.Generate
-	switch {
-	case gen.Count < 0 || gen.Count > maxGenerate:
-		return bad(fmt.Sprintf("%d is not within 0 to %d", gen.Count, maxGenerate), "groups", i, "generate", "count")
-	case gen.Count > 0 && !validAccount(fmt.Sprint(gen.Prefix, gen.Count)):
-		return bad("makes UserIDs of more than 32 bytes", "groups", i, "generate", "prefix")
-	}
-	return checkRate(gen.OfflineRate, "groups", i, "generate", "offline_rate")
 }
 
 func (f *Fault) check(i int) error {
@@ -189,20 +162,24 @@ func (f *Fault) check(i int) error {
 }
 
 func (f *Fault) checkCommand(i int) error {
-	want := ""
+	all := make([]string, len(commands))
+	for j, c := range commands {
+		all[j] = c.name
+	}
+	of := all
 	switch f.Kind {
 	case KindStuck:
-		want = commandGetMembers
+		of = []string{commandGetMembers, commandMemberInfo}
 	case KindMembers:
-		want = commandModifyUserInfo
+		of = []string{commandModifyUserInfo}
 	}
 	switch {
 	case f.Command == "":
 		return nil
-	case f.Command != commandGetMembers && f.Command != commandModifyUserInfo:
-		return bad(fmt.Sprintf("%q is neither %s nor %s", f.Command, commandModifyUserInfo, commandGetMembers), "faults", i, "command")
-	case want != "" && f.Command != want:
-		return bad(fmt.Sprintf("a %s is of %s", f.Kind, want), "faults", i, "command")
+	case !slices.Contains(all, f.Command):
+		return bad(fmt.Sprintf("%q is neither %s", f.Command, strings.Join(all, " nor ")), "faults", i, "command")
+	case !slices.Contains(of, f.Command):
+		return bad(fmt.Sprintf("a %s is of %s", f.Kind, strings.Join(of, " or ")), "faults", i, "command")
 	}
 	return nil
 }

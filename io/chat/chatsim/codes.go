@@ -28,6 +28,8 @@ const (
 	codeNotAllowed     = 10007
 	codeNoGroup        = 10010
 	codeBadGroupID     = 10015
+	codeTooLarge       = 10018
+	codeNoAccount      = 10019
 	codeNotPremium     = 10059
 )
 
@@ -59,6 +61,8 @@ var texts = map[int]string{
 	codeNotAllowed:     "Insufficient permission.",
 	codeNoGroup:        "The group does not exist or has been deleted.",
 	codeBadGroupID:     "The group ID is invalid. Please check the group ID.",
+	codeTooLarge:       "The response exceeds the maximum size allowed (1 MB) because the group member data volume is too large.",
+	codeNoAccount:      "The requested account does not exist.",
 	codeNotPremium:     "This edition does not have the feature.",
 }
 

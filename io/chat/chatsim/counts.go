@@ -31,6 +31,7 @@ type Counts struct {
 	Accounts  int64            `json:"accounts"` // named in requests that were read
 	Set       int64            `json:"set"`      // accounts whose marks were set, each time anew
 	Deleted   int64            `json:"deleted"`  // accounts whose marks were deleted, likewise
+	Unread    int64            `json:"unread"`   // unread counts that were set, likewise
 
 	// Most arrivals in any window (t-1s, t], refused ones too.
 	MaxInOneSecond   int            `json:"max_in_one_second"`

@@ -1,7 +1,7 @@
 package chatsim
 
 import (
-	"strconv"
+	"slices"
 	"strings"
 	"time"
 )
@@ -9,6 +9,8 @@ import (
 const (
 	typeAVChatRoom = "AVChatRoom"
 	typeCommunity  = "Community"
+	typePublic     = "Public"
+	typeChatRoom   = "ChatRoom"
 	// firstJoin is when members join who do not say when, Unix seconds: the
 	// n-th of a group n seconds later.
 	firstJoin = 1_700_000_000
@@ -19,21 +21,26 @@ const (
 type group struct {
 	sc     *Scenario
 	id     string
-	kind   string
+	kind   string // "" with byOpen: whatever a command needs
+	byOpen bool   // it exists by Scenario.Open alone
 	named  map[string]*Member
-	listed []*Member // the named ones, as listed
-	gen    Generate
-	open   bool
-	told   map[string]bool // by SetOnline: who is online, whatever else says
-	marks  *markTable      // nil when no state is kept
+	roster
+	owner    int // the position of the owner, 0 for none
+	open     bool
+	told     map[string]bool   // by SetOnline: who is online, whatever else says
+	late     map[string]int64  // when those joined who were no members at first
+	left     map[string]bool   // who was a member and is none
+	marks    *markTable        // nil when no state is kept
+	unread   map[string]uint32 // nil when there is none
+	messages *uint32           // in the group; nil: nobody knows
+	churn    Churn
+	churned  churned
 }
 
 func newGroup(sc *Scenario, g Group) *group {
-	n := &group{sc: sc, id: g.ID, kind: g.Type, gen: g.Generate, open: sc.Open, marks: newMarkTable(),
-		named: make(map[string]*Member, len(g.Members))}
-	if n.kind == "" {
-		n.kind = typeAVChatRoom
-	}
+	n := &group{sc: sc, id: g.ID, kind: typeOr(g.Type), open: sc.Open, marks: newMarkTable(),
+		named: make(map[string]*Member, len(g.Members)), messages: g.Messages, churn: g.Churn}
+	n.gen = g.Generate
 	if n.gen.OfflineRate == 0 {
 		n.gen.OfflineRate = sc.OfflineRate
 	}
@@ -46,17 +53,54 @@ func newGroup(sc *Scenario, g Group) *group {
 		n.named[m.Account] = &m
 		n.listed = append(n.listed, &m)
 	}
+	for _, m := range n.listed {
+		if k, ok := n.generated(m.Account); ok {
+			n.gone = append(n.gone, len(n.listed)+k)
+		}
+	}
+	slices.Sort(n.gone)
+	n.owner = n.findOwner(g.Owner)
 	return n
 }
 
-// newOpenGroup makes a group that exists by Scenario.Open alone.
+// typeOr is the type of a group that may not say it.
+func typeOr(kind string) string {
+	if kind == "" {
+		return typeAVChatRoom
+	}
+	return kind
+}
+
+// oldType is the name of a type before it was given its new one, if it was:
+// both mean the same.
+func oldType(kind string) string {
+	switch kind {
+	case "Work":
+		return "Private"
+	case "Meeting":
+		return typeChatRoom
+	}
+	return kind
+}
+
+// suits says whether a command that is for some types is for the group.
+func (g *group) suits(kinds ...string) bool { return g.kind == "" || slices.Contains(kinds, g.kind) }
+
+// newOpenGroup makes a group that exists by Scenario.Open alone. It is of the
+// type that is needed, unless its ID tells it. Its generated members are listed
+// in its roster only: a list of who is online knows those who were named.
 func newOpenGroup(sc *Scenario, id string) *group {
-	g := &group{sc: sc, id: id, kind: typeAVChatRoom, open: true}
+	g := &group{sc: sc, id: id, byOpen: true, open: true}
+	g.gen = Generate{Prefix: memberPrefix, Count: max(sc.OpenMembers, 0), OfflineRate: sc.OfflineRate}
+	g.owner = g.firstGenerated()
 	if strings.HasPrefix(id, communityPrefix) {
 		g.kind = typeCommunity
 	}
 	return g
 }
+
+// memberPrefix begins the accounts in groups that are not described.
+const memberPrefix = "member-"
 
 const communityPrefix = "@TGS#_"
 
@@ -77,7 +121,8 @@ func validGroupID(id string) bool {
 	return true
 }
 
-// group finds a group for reading and writing its marks. Under the mutex.
+// group finds a group to look at; what is done to it may be lost. Under the
+// mutex.
 func (s *Sim) group(id string) (*group, *refusal) {
 	g, ok := s.groups[id]
 	switch {
@@ -87,19 +132,46 @@ func (s *Sim) group(id string) (*group, *refusal) {
 		return nil, refuse(codeBadParameter, "GroupId is missing")
 	case !validGroupID(id):
 		return nil, refuse(codeBadGroupID, "")
-	case !s.sc.Open:
+	}
+	if made, ok := s.sc.generatedGroup(id); ok {
+		return newGroup(&s.sc, made), nil
+	}
+	if !s.sc.Open {
 		return nil, refuse(codeNoGroup, "")
 	}
-	g = newOpenGroup(&s.sc, id)
-	if s.sc.KeepState {
-		g.marks = newMarkTable()
-		s.groups[id] = g
+	return newOpenGroup(&s.sc, id), nil
+}
+
+// groupToChange finds a group and keeps it, so that what is done to it lasts;
+// unless it exists by Scenario.Open alone and no state is kept of those.
+func (s *Sim) groupToChange(id string) (*group, *refusal) {
+	g, no := s.group(id)
+	if no != nil || g.byOpen && !s.sc.KeepState {
+		return g, no
 	}
+	if g.marks == nil {
+		g.marks = newMarkTable()
+	}
+	s.groups[id] = g
 	return g, nil
+}
+
+// generatedGroup describes a group of GenerateGroups.
+func (s *Scenario) generatedGroup(id string) (Group, bool) {
+	for i := range s.GenerateGroups {
+		g := &s.GenerateGroups[i]
+		if _, ok := numberOf(id, g.Prefix, g.Count); ok {
+			return Group{ID: id, Type: g.Type, Generate: Generate{Prefix: memberPrefix, Count: g.Members}}, true
+		}
+	}
+	return Group{}, false
 }
 
 // present says whether an account is a member and whether it is connected.
 func (g *group) present(account string) (member, connected bool) {
+	if g.left[account] {
+		return false, false
+	}
 	if on, ok := g.told[account]; ok {
 		return true, on
 	}
@@ -127,15 +199,7 @@ func (g *group) online(account string) (member, online bool) {
 
 // generated is the number of a generated account, from 1.
 func (g *group) generated(account string) (int, bool) {
-	if g.gen.Count == 0 {
-		return 0, false
-	}
-	digits, ok := strings.CutPrefix(account, g.gen.Prefix)
-	if !ok || digits == "" || len(digits) > 9 || digits[0] < '1' {
-		return 0, false
-	}
-	n, err := strconv.Atoi(digits)
-	return n, err == nil && n >= 1 && n <= g.gen.Count
+	return numberOf(account, g.gen.Prefix, g.gen.Count)
 }
 
 // info describes a member for a list.
@@ -143,6 +207,11 @@ func (g *group) info(account string) onlineMember {
 	m := onlineMember{account: account}
 	if named, ok := g.named[account]; ok {
 		m.joined, m.nick, m.avatar = named.JoinTime, named.NickName, named.Avatar
+	}
+	if at, ok := g.late[account]; ok {
+		m.joined = at
+	}
+	if m.joined != 0 {
 		return m
 	}
 	if n, ok := g.generated(account); ok {
@@ -170,7 +239,7 @@ func (g *group) expire(now time.Time) {
 }
 
 // SetOnline connects or disconnects an account of a group that the scenario
-// names or that keeps its state; it joins the group if it is not a member.
+// names or generates or that keeps its state; it joins the group if it is not a member.
 // Going offline clears the marks, unless it has mark 500. It reports whether
 // there is such a group.
 func (s *Sim) SetOnline(group, account string, online bool) bool {
@@ -178,9 +247,16 @@ func (s *Sim) SetOnline(group, account string, online bool) bool {
 	defer s.mu.Unlock()
 	g, ok := s.groups[group]
 	if !ok {
-		return false
+		var no *refusal
+		if g, no = s.group(group); no != nil || g.byOpen {
+			return false
+		}
+		s.groups[group] = g
 	}
 	g.expire(time.Now())
+	if !g.byOpen {
+		g.join(account)
+	}
 	if g.told == nil {
 		g.told = map[string]bool{}
 	}

@@ -95,13 +95,22 @@ func (c *caller) post(command, body string) reply {
 	c.t.Helper()
 	path := c.path
 	if path == "" {
-		path = "/v4/group_open_avchatroom_http_svc/" + command
+		path = pathOf(command)
 	}
 	r, err := http.NewRequestWithContext(c.t.Context(), "POST", c.base+path+"?"+c.query.Encode(), strings.NewReader(body))
 	if err != nil {
 		c.t.Fatal(err)
 	}
 	return c.do(r)
+}
+
+// pathOf is the path of a command as its page prints it.
+func pathOf(command string) string {
+	switch command {
+	case "get_group_member_info", "set_unread_msg_num", "get_group_info", "get_appid_group_list":
+		return "/v4/group_open_http_svc/" + command
+	}
+	return "/v4/group_open_avchatroom_http_svc/" + command
 }
 
 func (c *caller) do(r *http.Request) reply {

@@ -103,11 +103,11 @@ func (s *Sim) groupToMark(r *modifyRequest) (*group, *refusal) {
 	if !*s.sc.Premium {
 		return nil, refuse(s.sc.NotPremiumCode, "")
 	}
-	g, no := s.group(r.GroupID)
+	g, no := s.groupToChange(r.GroupID)
 	if no != nil {
 		return nil, no
 	}
-	if g.kind != typeAVChatRoom {
+	if !g.suits(typeAVChatRoom) {
 		return nil, refuse(codeNotAllowed, "")
 	}
 	if g.open {

@@ -65,7 +65,7 @@ func (s *Sim) onlineMembers(id string, mark uint64) ([]onlineMember, *refusal) {
 	if no != nil {
 		return nil, no
 	}
-	if g.kind != typeAVChatRoom && g.kind != typeCommunity {
+	if !g.suits(typeAVChatRoom, typeCommunity) {
 		return nil, refuse(codeNotAllowed, "")
 	}
 	g.expire(time.Now())
@@ -120,7 +120,11 @@ func (g *group) connected(seen []string) []onlineMember {
 		}
 	}
 	before := len(list)
-	for n := g.gen.Count; n >= 1 && len(list)-before < maxOnline; n-- {
+	made := g.gen.Count
+	if g.byOpen {
+		made = 0
+	}
+	for n := made; n >= 1 && len(list)-before < maxOnline; n-- {
 		if account := g.gen.Prefix + strconv.Itoa(n); !g.known(account) {
 			add(account)
 		}
@@ -133,7 +137,7 @@ func (g *group) connected(seen []string) []onlineMember {
 	}
 	had := make(map[string]bool, len(seen))
 	for _, account := range seen {
-		if _, made := g.generated(account); !made && !g.known(account) && !had[account] {
+		if _, made := g.generated(account); (!made || g.byOpen) && !g.known(account) && !had[account] {
 			had[account] = true
 			add(account)
 		}

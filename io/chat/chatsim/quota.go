@@ -64,11 +64,13 @@ type quotas struct {
 	app       window            // over all commands, refused with 60011
 	shared    window            // QPS for all commands
 	byCommand map[string]window // QPS for each
+	own       map[string]window // of commands that have one besides
 	code      int               // over QPS
 }
 
 func newQuotas(sc *Scenario, start time.Time) quotas {
-	q := quotas{app: newWindow(sc.AppQPS, sc, start), code: sc.OverQuotaCode}
+	q := quotas{app: newWindow(sc.AppQPS, sc, start), code: sc.OverQuotaCode,
+		own: map[string]window{commandGroupList: newWindow(sc.GroupListQPS, sc, start)}}
 	if sc.QPSScope == scopeApp {
 		q.shared = newWindow(sc.QPS, sc, start)
 		return q
@@ -90,6 +92,9 @@ func (q *quotas) admit(command string, at time.Duration) *refusal {
 		w = q.byCommand[command]
 	}
 	if w != nil && !w.admit(at) {
+		return refuse(q.code, "")
+	}
+	if w = q.own[command]; w != nil && !w.admit(at) {
 		return refuse(q.code, "")
 	}
 	return nil

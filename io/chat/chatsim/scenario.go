@@ -45,7 +45,9 @@ type Scenario struct {
 	// PageSize is the page of get_members; 0 is 500. The documentation's
 	// pages disagree: 500 and 250.
 	PageSize int `yaml:"page_size"`
-	// OmitNext leaves NextTimestamp out of the last page, where it is 0.
+	// OmitNext leaves the cursor out of the last page: NextTimestamp of
+	// get_members, which is 0 there, and Next of get_group_member_info,
+	// which is "".
 	OmitNext bool `yaml:"omit_next"`
 	// Shuffle answers in an order of its own, since none is documented.
 	Shuffle bool `yaml:"shuffle"`
@@ -58,7 +60,40 @@ type Scenario struct {
 	// returned, so a client should be tried with several.
 	AllOfflineCode int `yaml:"all_offline_code"`
 
-	// Premium is the edition that both endpoints need; nil is true. Without
+	// MemberLimit is most members of a page of get_group_member_info of a
+	// group that is listed by Offset, 0 is 200; CommunityLimit is that of a
+	// Community, 0 is 100. A Limit above it is lowered without a word; a
+	// request without a Limit gets all members.
+	MemberLimit    int `yaml:"member_limit"`
+	CommunityLimit int `yaml:"community_limit"`
+	// RoleOffset is what the Offset and the Limit of a request with
+	// MemberRoleFilter count, which is not documented: "before" (the default)
+	// all members, of whom those with another role are then left out, so that
+	// a page may be empty; "after" those with the role alone.
+	RoleOffset string `yaml:"role_offset"`
+	// RoleBlank spells the role of plain members "Member ", as a sample of
+	// the documentation has it.
+	RoleBlank bool `yaml:"role_blank"`
+	// MaxAnswer is most bytes of an answer with members (of
+	// get_group_member_info, and of get_group_info without a filter); 0 is
+	// 1 MiB, at most 8 MiB. A larger one is refused with 10018.
+	MaxAnswer int `yaml:"max_answer"`
+
+	// NotMemberCode is the ErrorCode of a set_unread_msg_num for an account
+	// that is no member; 0 is 10019. None is documented.
+	NotMemberCode int `yaml:"not_member_code"`
+	// Action1 lets set_unread_msg_num spell ActionStatus Action1Status, as
+	// its page has it.
+	Action1 bool `yaml:"action1"`
+
+	// GroupListQPS is the quota of get_appid_group_list, on top of QPS; 0 is
+	// 1, below zero is none.
+	GroupListQPS int `yaml:"group_list_qps"`
+	// GroupListLimit is most groups of its page; 0 is 10,000. A Limit above
+	// it is lowered without a word, one above 10,000 refused.
+	GroupListLimit int `yaml:"group_list_limit"`
+
+	// Premium is the edition that modify_user_info and get_members need; nil is true. Without
 	// it get_members lists the 30 newest members and modify_user_info is
 	// refused with NotPremiumCode (0 is 10059: the vendor documents a
 	// failure, but no code).
@@ -66,13 +101,19 @@ type Scenario struct {
 	NotPremiumCode int   `yaml:"not_premium_code"`
 
 	// Open lets groups and accounts exist that the scenario does not name:
-	// any valid group ID is an AVChatRoom (a Community with the @TGS#_
-	// prefix), any UserID of 1 to 32 bytes is its member.
+	// any valid group ID is an AVChatRoom to modify_user_info and
+	// get_members and Public to the others (a Community with the @TGS#_
+	// prefix to all), any UserID of 1 to 32 bytes is its member.
 	Open bool `yaml:"open"`
-	// KeepState keeps the marks of groups that exist by Open only. Without
+	// OpenMembers is how many members get_group_member_info lists of a group
+	// that exists by Open only: member-1, member-2, … 0 is 120, below zero is
+	// none.
+	OpenMembers int `yaml:"open_members"`
+	// KeepState keeps the marks and unread counts of groups that exist by Open only. Without
 	// it memory stays bounded however many groups there are, but the limits
 	// of a whole group (10 marks, 1,000 members a mark) are not enforced
-	// for them, and [Sim.Marks] and a get_members by mark know nothing.
+	// for them, and [Sim.Marks], [Sim.Unread] and a get_members by mark know
+	// nothing.
 	// Named groups always keep their marks: at most 10,000 pairs each, by
 	// the limits of the API itself.
 	KeepState bool `yaml:"keep_state"`
@@ -86,7 +127,10 @@ type Scenario struct {
 	PoisonCode int      `yaml:"poison_code"`
 
 	Groups []Group `yaml:"groups"`
-	Faults []Fault `yaml:"faults"`
+	// GenerateGroups makes many groups that are alike, without memory for
+	// those that nothing is done to.
+	GenerateGroups []GenerateGroups `yaml:"generate_groups"`
+	Faults         []Fault          `yaml:"faults"`
 
 	// Record keeps every call for [Sim.Calls]: about 100 bytes each, for ever.
 	Record bool `yaml:"record"`
@@ -94,13 +138,21 @@ type Scenario struct {
 
 // A Group is a group that the scenario names.
 type Group struct {
-	ID   string `yaml:"id"`
-	Type string `yaml:"type"` // "" is AVChatRoom; Private, Public, ChatRoom, Community, Work, Meeting, …
-	// Owner made the group. No rule of the endpoints here asks for it: the
-	// REST API is the App admin's.
+	ID string `yaml:"id"`
+	// Type is told as it is written here: "" is AVChatRoom; Private, Public,
+	// ChatRoom, Community, … Servers use the old names of Work (Private) and
+	// Meeting (ChatRoom); a filter takes both for the same.
+	Type string `yaml:"type"`
+	// Owner has the role Owner if it is a member. Without it the member that
+	// is listed with the role has, or else the first that is generated. No
+	// rule of the endpoints asks for it: the REST API is the App admin's.
 	Owner    string   `yaml:"owner"`
 	Members  []Member `yaml:"members"`
 	Generate Generate `yaml:"generate"`
+	// Messages is how many messages there are in the group: most that a
+	// member has not read. nil: no limit.
+	Messages *uint32 `yaml:"messages"`
+	Churn    Churn   `yaml:"churn"`
 }
 
 // A Member is a member of a group, online unless it says otherwise.
@@ -110,6 +162,16 @@ type Member struct {
 	JoinTime int64  `yaml:"join_time"` // Unix seconds; 0: after the member before
 	NickName string `yaml:"nick_name"`
 	Avatar   string `yaml:"avatar"`
+
+	// What get_group_member_info tells besides.
+	Role            string  `yaml:"role"`               // Owner, Admin, Member; "" is Member
+	NameCard        *string `yaml:"name_card"`          // nil: there is no such field
+	MsgSeq          int64   `yaml:"msg_seq"`            // of the latest message that was read
+	MsgFlag         string  `yaml:"msg_flag"`           // "" is AcceptAndNotify
+	LastSendMsgTime int64   `yaml:"last_send_msg_time"` // Unix seconds; 0: never
+	MuteUntil       int64   `yaml:"mute_until"`         // Unix seconds; 0: not muted; 4294967295: for ever
+	Custom          Custom  `yaml:"custom"`
+	Extra           Extra   `yaml:"extra"`
 }
 
 // Generate makes the members Prefix1 … PrefixCount, without memory for each.
@@ -118,6 +180,31 @@ type Generate struct {
 	Count  int    `yaml:"count"`
 	// OfflineRate is the share, 0 to 1, who are offline; 0: the scenario's.
 	OfflineRate float64 `yaml:"offline_rate"`
+	// CustomBytes is how many bytes the custom fields of each have together;
+	// they are Custom1 to Custom5, or less where there are less bytes.
+	CustomBytes int `yaml:"custom_bytes"`
+}
+
+// GenerateGroups makes the groups Prefix1 … PrefixCount, each with the members
+// member-1 … member-Members.
+type GenerateGroups struct {
+	Prefix  string `yaml:"prefix"`
+	Count   int    `yaml:"count"`
+	Type    string `yaml:"type"` // "" is AVChatRoom; Communities have a prefix that begins with @TGS#_, and nobody else does
+	Members int    `yaml:"members"`
+}
+
+// Churn lets members leave and join while a group is exported. It looks at
+// the calls of get_group_member_info that name the group and are well-formed:
+// before each Every-th of them Leave members who were listed by an earlier one
+// leave, so that the offsets of all who follow shift, and Join accounts that
+// were no members join at the end. Who leaves depends on Seed and group alone;
+// the owner stays.
+type Churn struct {
+	Every int `yaml:"every"`
+	Leave int `yaml:"leave"`
+	Join  int `yaml:"join"`
+	Calls int `yaml:"calls"` // it ends after so many times; 0: never
 }
 
 // A Kind names what a fault does to a call.
@@ -137,7 +224,7 @@ const (
 	KindFailZero  Kind = "fail_zero"      // "ActionStatus":"FAIL" with ErrorCode 0
 	KindNoCode    Kind = "no_code"        // a JSON object without ErrorCode
 	KindAction1   Kind = "action1_status" // the right answer with Action1Status for ActionStatus, as one page spells it
-	KindStuck     Kind = "stuck_cursor"   // get_members: NextTimestamp is the Timestamp asked for, never 0
+	KindStuck     Kind = "stuck_cursor"   // get_members: NextTimestamp is the Timestamp asked for, never 0; get_group_member_info of a Community: likewise with Next
 	KindMembers   Kind = "max_members"    // modify_user_info: the most accounts are Members for this call, 10005 beyond
 )
 
@@ -146,7 +233,7 @@ const (
 // malformed or over the quota are not asked and not counted.
 type Fault struct {
 	Kind    Kind    `yaml:"kind"`
-	Command string  `yaml:"command"` // modify_user_info, get_members; "": any
+	Command string  `yaml:"command"` // modify_user_info, get_members, …; "": any, of a KindStuck get_members
 	Rate    float64 `yaml:"rate"`    // 0 to 1: how likely each call is hit; 0 with Count: always
 	// After spares that many calls of Command first, Count ends the fault
 	// that many calls later (0: never): calls After+1 to After+Count.
@@ -175,6 +262,13 @@ func (s Scenario) withDefaults() Scenario {
 		{&s.AllOfflineCode, codeBadParameter},
 		{&s.NotPremiumCode, codeNotPremium},
 		{&s.PoisonCode, codeBadParameter},
+		{&s.MemberLimit, 200},
+		{&s.CommunityLimit, 100},
+		{&s.MaxAnswer, 1 << 20},
+		{&s.NotMemberCode, codeNoAccount},
+		{&s.GroupListQPS, 1},
+		{&s.GroupListLimit, maxGroupList},
+		{&s.OpenMembers, 120},
 	} {
 		if *d.field == 0 {
 			*d.field = d.value
@@ -185,6 +279,9 @@ func (s Scenario) withDefaults() Scenario {
 	}
 	if s.Window == "" {
 		s.Window = windowSliding
+	}
+	if s.RoleOffset == "" {
+		s.RoleOffset = offsetBefore
 	}
 	if s.Premium == nil {
 		s.Premium = new(true)

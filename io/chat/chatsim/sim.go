@@ -11,7 +11,8 @@
 // document (the code when everyone is offline, whether refused calls count)
 // is a choice of the scenario, never a promise.
 //
-// API: v4/group_open_avchatroom_http_svc/{modify_user_info,get_members}
+// API: v4/group_open_avchatroom_http_svc/{modify_user_info,get_members},
+// v4/group_open_http_svc/{get_group_member_info,set_unread_msg_num,get_group_info,get_appid_group_list}
 package chatsim
 
 import (
@@ -71,6 +72,7 @@ const (
 	streamFaults = iota
 	streamJitter
 	streamShuffle
+	streamChurn
 )
 
 // A command is one endpoint.
@@ -79,12 +81,19 @@ type command struct {
 	serve         func(*Sim, *call, []byte) ([]byte, *refusal)
 }
 
-const groupService = "group_open_avchatroom_http_svc"
+const (
+	liveService  = "group_open_avchatroom_http_svc"
+	groupService = "group_open_http_svc"
+)
 
 // commands is the table of endpoints: one line and one file each.
 var commands = []command{
-	{groupService, commandModifyUserInfo, (*Sim).modifyUserInfo},
-	{groupService, commandGetMembers, (*Sim).getMembers},
+	{liveService, commandModifyUserInfo, (*Sim).modifyUserInfo},
+	{liveService, commandGetMembers, (*Sim).getMembers},
+	{groupService, commandMemberInfo, (*Sim).memberInfo},
+	{groupService, commandSetUnread, (*Sim).setUnread},
+	{groupService, commandGroupInfo, (*Sim).groupInfo},
+	{groupService, commandGroupList, (*Sim).groupList},
 }
 
 // A call is a request on its way through the simulator.
@@ -96,6 +105,7 @@ type call struct {
 	no      *refusal // known at the door
 	fault   *Fault   // to be played, nil for none
 	delay   time.Duration
+	action1 bool // ActionStatus is spelled Action1Status
 }
 
 // arrive notes a call and decides all that does not need its body: whether
@@ -105,7 +115,7 @@ func (s *Sim) arrive(method string, u *url.URL) *call {
 	if no == nil && s.sc.SDKAppID != 0 && q.app != s.sc.SDKAppID {
 		no = refuse(codeBadApp, "")
 	}
-	c := &call{command: cmd, query: q, no: no}
+	c := &call{command: cmd, query: q, no: no, action1: s.sc.Action1 && cmd.name == commandSetUnread}
 	c.Command, c.Random, c.Code = cmd.name, q.random, NoCode
 
 	s.mu.Lock()

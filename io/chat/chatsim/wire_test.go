@@ -175,12 +175,14 @@ func TestBodies(t *testing.T) {
 
 func FuzzBody(f *testing.F) {
 	for _, name := range []string{"modify_user_info.set.request.json", "modify_user_info.delete.request.json",
-		"get_members.request.json", "get_members.mark.request.json"} {
+		"get_members.request.json", "get_members.mark.request.json", "get_group_member_info.all.request.json",
+		"get_group_member_info.next_page.request.json", "set_unread_msg_num.request.json", "get_group_info.partial.request.json",
+		"get_appid_group_list.next.request.json"} {
 		f.Add(testdata(f, "wire", name))
 	}
 	f.Add([]byte(`{"GroupId":"class","CommandType":1,"MemberList":[{"Member_Account":"s\u0031","Marks":[1000,1000]},{"Member_Account":"s1","Marks":[18446744073709551615]}]}`))
 	f.Add([]byte(`{"GroupId":"class","CommandType":1,"MemberList":[{"Member_Account":"s1","Marks":[01]},{}]}`))
-	s, err := New(Scenario{Open: true, KeepState: true, QPS: -1, Poison: []string{"p"}})
+	s, err := New(Scenario{Open: true, KeepState: true, QPS: -1, GroupListQPS: -1, Poison: []string{"p"}})
 	if err != nil {
 		f.Fatal(err)
 	}
@@ -196,7 +198,7 @@ func FuzzBody(f *testing.F) {
 			}
 		}
 		c := newCaller(t, s)
-		for _, command := range []string{commandModifyUserInfo, commandGetMembers} {
+		for _, command := range []string{commandModifyUserInfo, commandGetMembers, commandMemberInfo, commandSetUnread, commandGroupInfo, commandGroupList} {
 			if r := c.post(command, string(body)); r.err != nil || r.code() == NoCode {
 				t.Fatalf("%s %q: got %q, %v", command, body, r.text, r.err)
 			}
