@@ -9,6 +9,11 @@
 // not; a refused chunk is isolated, so that one bad account does not fail its
 // neighbours; the outcome is in the ledger before it counts.
 //
+// An export is a run whose chunks are groups: what it fetches of them is kept in
+// the ledger's directory, and becomes one file ([Publish]) when the run is
+// finished.
+//
 // A [Kind] says what differs between the kinds of jobs. Adding one is one file
-// here, beside marks.go.
+// here, beside marks.go (many accounts a call), unread.go (a call a row) and
+// members.go (a group, page by page).
 package jobs

@@ -142,6 +142,9 @@ func (p *planning) row(g *groupRows, r spilled, mem *arena) error {
 		}
 	}
 	if again {
+		if p.supersedes {
+			p.countSuperseded()
+		}
 		e := &g.entries[i]
 		e.Data = p.Kind.Merge(have, r.data)
 		e.Rows = append(e.Rows, r.num)
@@ -151,6 +154,12 @@ func (p *planning) row(g *groupRows, r spilled, mem *arena) error {
 	g.index[account] = len(g.entries)
 	g.entries = append(g.entries, ledger.Entry{Account: account, Data: mem.bytes(r.data), Rows: mem.number(r.num)})
 	return nil
+}
+
+func (p *planning) countSuperseded() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.totals.Superseded++
 }
 
 // An arena makes the many small pieces of the entries of one partition in a few

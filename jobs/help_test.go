@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"iter"
+	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -65,12 +66,17 @@ type memoryLedger struct {
 	chunks   []ledger.Chunk
 	sent     map[int64]bool
 	outcomes map[int64][]ledger.Outcome
+	notes    map[int64][]byte
+	entries  map[int64]map[int]ledger.Outcome // settled one by one
+	doubts   map[int64]map[int]bool           // entries that are sent and not settled
+	kept     [][]byte
 	cost     ledger.Cost
 	failOn   map[int64]error // of Settle, by chunk
 }
 
 func newMemoryLedger(chunks []ledger.Chunk) *memoryLedger {
-	return &memoryLedger{chunks: chunks, sent: map[int64]bool{}, outcomes: map[int64][]ledger.Outcome{}, failOn: map[int64]error{}}
+	return &memoryLedger{chunks: chunks, sent: map[int64]bool{}, outcomes: map[int64][]ledger.Outcome{}, failOn: map[int64]error{},
+		notes: map[int64][]byte{}, entries: map[int64]map[int]ledger.Outcome{}, doubts: map[int64]map[int]bool{}}
 }
 
 func (l *memoryLedger) Pending(ctx context.Context) iter.Seq2[ledger.Chunk, error] {
@@ -82,7 +88,8 @@ func (l *memoryLedger) Pending(ctx context.Context) iter.Seq2[ledger.Chunk, erro
 			}
 			l.mu.Lock()
 			_, settled := l.outcomes[c.ID]
-			c.InDoubt = l.sent[c.ID]
+			c.InDoubt = l.sent[c.ID] || len(l.doubts[c.ID]) > 0
+			c.Settled = maps.Clone(l.entries[c.ID])
 			l.mu.Unlock()
 			if !settled && !yield(c, nil) {
 				return
@@ -105,7 +112,48 @@ func (l *memoryLedger) Unsent(_ context.Context, chunk int64) error {
 	return nil
 }
 
-func (l *memoryLedger) Settle(_ context.Context, chunk int64, outcomes []ledger.Outcome, c ledger.Cost) error {
+func (l *memoryLedger) SentEntry(_ context.Context, chunk int64, entry int) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.doubts[chunk] == nil {
+		l.doubts[chunk] = map[int]bool{}
+	}
+	l.doubts[chunk][entry] = true
+	return nil
+}
+
+func (l *memoryLedger) UnsentEntry(_ context.Context, chunk int64, entry int) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	delete(l.doubts[chunk], entry)
+	return nil
+}
+
+func (l *memoryLedger) SettleEntry(_ context.Context, chunk int64, entry int, o ledger.Outcome, c ledger.Cost) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if _, twice := l.entries[chunk][entry]; twice {
+		return fmt.Errorf("entry %d of chunk %d is settled twice", entry, chunk)
+	}
+	if l.entries[chunk] == nil {
+		l.entries[chunk] = map[int]ledger.Outcome{}
+	}
+	l.entries[chunk][entry] = o
+	delete(l.doubts[chunk], entry)
+	l.cost.Calls += c.Calls
+	l.cost.Retries += c.Retries
+	return nil
+}
+
+// Keep keeps data in memory. A span is the place of its piece.
+func (l *memoryLedger) Keep(_ context.Context, data []byte) (ledger.Span, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.kept = append(l.kept, slices.Clone(data))
+	return ledger.Span{Offset: int64(len(l.kept) - 1), Length: int64(len(data))}, nil
+}
+
+func (l *memoryLedger) SettleWith(_ context.Context, chunk int64, outcomes []ledger.Outcome, note []byte, c ledger.Cost) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if err := l.failOn[chunk]; err != nil {
@@ -114,7 +162,7 @@ func (l *memoryLedger) Settle(_ context.Context, chunk int64, outcomes []ledger.
 	if _, twice := l.outcomes[chunk]; twice {
 		return fmt.Errorf("chunk %d is settled twice", chunk)
 	}
-	l.outcomes[chunk] = outcomes
+	l.outcomes[chunk], l.notes[chunk] = outcomes, note
 	l.cost.Calls += c.Calls
 	l.cost.Retries += c.Retries
 	return nil
@@ -144,6 +192,10 @@ func (l *openLimiter) Take(ctx context.Context, api string) (func(time.Duration,
 			l.answers++
 		}
 	}, nil
+}
+
+func (l *openLimiter) TakeAhead(ctx context.Context, api string) (func(time.Duration, bool), error) {
+	return l.Take(ctx, api)
 }
 
 func (l *openLimiter) SlowDown(api string) {

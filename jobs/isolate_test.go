@@ -231,6 +231,7 @@ func TestIsolationFindsEachAccount(t *testing.T) {
 				r.poison[e.Account] = true
 			}
 		}
+		refused := chat.Rule(r.poisonCode).Class // of an account refused alone
 		out, cost, err := r.settle(t, c, 1000)
 		if err != nil {
 			rt.Fatal(err)
@@ -242,9 +243,9 @@ func TestIsolationFindsEachAccount(t *testing.T) {
 			want := []string{""}
 			switch offline := !online[e.Account]; {
 			case r.poison[e.Account] && offline:
-				want = []string{ClassOffline, ClassRefused}
+				want = []string{ClassOffline, refused}
 			case r.poison[e.Account]:
-				want = []string{ClassRefused}
+				want = []string{refused}
 			case offline && r.truncated:
 				want = []string{ClassOffline, ClassRefused} // alone, it cannot be told
 			case offline:

@@ -3,6 +3,7 @@ package jobs
 import (
 	"context"
 
+	"chatbatch/io/chat"
 	"chatbatch/io/ledger"
 )
 
@@ -12,14 +13,16 @@ import (
 const (
 	ClassBadRow       = "bad_row"            // could not be read, or names something the API cannot take
 	ClassOverLimit    = "over_limit"         // beyond what the API allows a whole group
-	ClassOffline      = "offline_or_absent"  // not online in the group, not a member, or no such account
+	ClassOffline      = chat.ClassAbsent     // not online in the group, not a member, or no such account
 	ClassMarkNotSet   = "mark_not_set"       // the answer names the account without all its marks
 	ClassWithChunk    = "refused_with_chunk" // refused with its neighbours; the budget did not reach it alone
 	ClassRefused      = "refused"            // refused alone
 	ClassNoPermission = "no_permission"      // the whole group, by code 10007
-	maxAccountBytes   = 32                   // of a UserID
-	topicInfix        = "@TOPIC#_"           // inside the id of a topic, which is no group to these APIs
-	DefaultChunkSize  = 500                  // accounts a call, as modify_user_info documents it
+	ClassUnsupported  = "unsupported_group_type"
+	ClassStuckCursor  = "stuck_cursor" // the server's pages never end
+	maxAccountBytes   = 32             // of a UserID
+	topicInfix        = "@TOPIC#_"     // inside the id of a topic, which is no group to these APIs
+	DefaultChunkSize  = 500            // accounts a call, as modify_user_info documents it
 )
 
 // A Kind is one kind of job: what the plan and the run need to know of it.
@@ -39,7 +42,36 @@ type Kind interface {
 	// Settle sends one chunk. It returns one outcome for each entry, or an
 	// error if the chunk could not be settled: then none of it counts, and a
 	// later run sends it again.
-	Settle(ctx context.Context, call *Caller, c ledger.Chunk) ([]ledger.Outcome, error)
+	Settle(ctx context.Context, call *Caller, c ledger.Chunk) (Result, error)
+}
+
+// A Result is what became of a chunk.
+type Result struct {
+	Outcomes []ledger.Outcome // one for each entry
+	Note     []byte           // where that lies which an export has fetched
+}
+
+// A RowKind is a kind that sends each entry of a chunk in a call of its own.
+// Entries are settled one by one, so that a crash leaves no more of them in
+// doubt than were under way. Its Settle is never called.
+type RowKind interface {
+	Kind
+
+	// SettleRow sends one entry and says what became of it, or an error if
+	// that is not known or concerns more than this entry.
+	SettleRow(ctx context.Context, call *Caller, group string, e ledger.Entry) (ledger.Outcome, error)
+}
+
+// A Superseder is a kind whose last row of an account replaces the earlier ones,
+// rather than being joined with them.
+type Superseder interface{ Supersedes() }
+
+// A Preparer is a kind that looks at groups before it sends their chunks.
+type Preparer interface {
+	// Prepare looks at groups of the plan, at most 50 at a time, and returns
+	// the outcome of those whose rows need no call. Its error ends the run.
+	// It is called by one goroutine at a time.
+	Prepare(ctx context.Context, call *Caller, groups []string) (map[string]ledger.Outcome, error)
 }
 
 // A GroupCheck holds the limits that the API sets on a whole group. Its rows

@@ -98,8 +98,9 @@ func (m *Marks) NewGroup() GroupCheck {
 }
 
 // Settle sends one chunk in one call, and in more if it is refused.
-func (m *Marks) Settle(ctx context.Context, call *Caller, c ledger.Chunk) ([]ledger.Outcome, error) {
-	return m.batch.settle(ctx, call, c)
+func (m *Marks) Settle(ctx context.Context, call *Caller, c ledger.Chunk) (Result, error) {
+	outcomes, err := m.batch.settle(ctx, call, c)
+	return Result{Outcomes: outcomes}, err
 }
 
 // send marks the members of one group and says what became of each.

@@ -10,6 +10,8 @@ import (
 // A Meter counts what a run does, for its progress and its summary. It is safe
 // for concurrent use.
 type Meter struct {
+	All *Meter // counts the calls of several jobs; nil: there is one
+
 	mu     sync.Mutex
 	now    Reading
 	recent []time.Time // under mu; calls of the last second, oldest first
@@ -18,6 +20,7 @@ type Meter struct {
 // A Reading is what a [Meter] shows.
 type Reading struct {
 	Succeeded, Failed int64 // rows settled by this process
+	Fetched           int64 // members that pages of exports brought
 	Calls, Retries    int64
 	Settled           ledger.Cost // the part of them that belongs to settled chunks
 	InOneSecond       int         // calls that left in the last second
@@ -34,6 +37,9 @@ func (m *Meter) Read() Reading {
 }
 
 func (m *Meter) call(retry bool) {
+	if m.All != nil {
+		m.All.call(retry)
+	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	now := time.Now()
@@ -53,6 +59,12 @@ func (m *Meter) forget(now time.Time) {
 		n++
 	}
 	m.recent = m.recent[n:]
+}
+
+func (m *Meter) fetched(members int) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.now.Fetched += int64(members)
 }
 
 func (m *Meter) settled(succeeded, failed int64, c ledger.Cost) {

@@ -91,18 +91,26 @@ const badRowsKept = 20
 
 // Totals is what a plan comes to.
 type Totals struct {
-	Rows      int64
-	BadRows   int64
-	OverLimit int64 // rows beyond a limit of their group
-	Accounts  int64 // entries after merging
-	Groups    int64
-	Chunks    int64
-	Bad       []BadRow // the first of the bad rows
-	Over      []BadRow // the first of the rows over a limit
+	Rows       int64
+	BadRows    int64
+	OverLimit  int64 // rows beyond a limit of their group
+	Superseded int64 // rows that a later row of the same account replaced
+	Accounts   int64 // entries after merging
+	Groups     int64
+	Chunks     int64
+	EachRow    bool     // an entry is a call of its own
+	Bad        []BadRow // the first of the bad rows
+	Over       []BadRow // the first of the rows over a limit
 }
 
-// Calls is the fewest calls that can do the plan.
-func (t Totals) Calls() int64 { return t.Chunks }
+// Calls is the fewest calls that can do the plan. An export takes more if a group
+// has more than one page.
+func (t Totals) Calls() int64 {
+	if t.EachRow {
+		return t.Accounts
+	}
+	return t.Chunks
+}
 
 // Duration is how long the plan's calls take at a budget of qps a second.
 func (t Totals) Duration(qps int) time.Duration {
@@ -133,6 +141,8 @@ func (p *Planner) Plan(ctx context.Context, in *Input, sink Plan) (Totals, error
 	if sink == nil {
 		pl.sink = discard{}
 	}
+	_, pl.supersedes = p.Kind.(Superseder)
+	_, pl.totals.EachRow = p.Kind.(RowKind)
 	pl.spill = newSpill(p.TempDir, partitions, pl.Memory)
 	defer pl.spill.close()
 	if err := pl.read(ctx, in); err != nil {
@@ -151,8 +161,9 @@ const partitions = 256
 // A planning is one call of Plan.
 type planning struct {
 	Planner
-	spill    *spill
-	knownBad int64 // bad rows that come from a failed file: they were reported before
+	spill      *spill
+	knownBad   int64 // bad rows that come from a failed file: they were reported before
+	supersedes bool  // the last row of an account replaces the earlier ones
 
 	mu     sync.Mutex // while partitions are grouped side by side
 	sink   Plan       // under mu then

@@ -13,12 +13,16 @@ import (
 )
 
 // A Limiter says who may send now. Its methods are called from many
-// goroutines; *limiter.Limiter is one.
+// goroutines; *limiter.Queue is one.
 type Limiter interface {
 	// Take waits for the turn of one call to api. done is called once, when
 	// the attempt has ended: service is the part of the round trip that the
 	// request certainly spent behind its arrival at the server.
 	Take(ctx context.Context, api string) (done func(service time.Duration, answered bool), err error)
+
+	// TakeAhead is Take for a call on which others depend: it goes before
+	// those that wait by Take.
+	TakeAhead(ctx context.Context, api string) (done func(service time.Duration, answered bool), err error)
 
 	// SlowDown tells that the server refused a call to api for its
 	// frequency; "" stands for all APIs of the app.
@@ -64,6 +68,17 @@ func (d *Door) acceptedOf(api string) int {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	return d.accepted[api]
+}
+
+// acceptedOfAll is how many calls the server has accepted so far.
+func (d *Door) acceptedOfAll() int {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	n := 0
+	for _, of := range d.accepted {
+		n += of
+	}
+	return n
 }
 
 func (d *Door) accept(api string) {
@@ -112,16 +127,29 @@ func (r *Refusal) text() string {
 }
 
 // A Caller makes the calls of one chunk, one after the other. It is not safe
-// for concurrent use.
+// for concurrent use; what may go side by side goes through [Caller.Each].
 type Caller struct {
 	door   *Door
 	hard   context.Context // of calls under way: outlives the wish to stop by the grace time
+	slots  chan struct{}   // one for each call that may be under way; nil: none to spare
 	canary bool            // no call of this run has come back yet with anything but a reason to stop
-	onTurn func()          // called when a call has its turn; may be nil
+	ahead  bool            // its next call depends on this one
+
+	onTurn   func() // called when a call has its turn; may be nil
+	onAccept func() // called when the server has accepted a call; may be nil
 
 	Cost         ledger.Cost // of all calls so far
 	attempts     int         // of the last call
 	groupRefused *Refusal    // set when the server refused the chunk's whole group
+	gaveUp       *Refusal    // set when the chunk failed by a call that was given up
+}
+
+// NewCaller makes a caller for calls outside a run, with workers calls at most
+// under way at once. They end with ctx.
+func NewCaller(ctx context.Context, d *Door, workers int) *Caller {
+	c := &Caller{door: d, hard: ctx, slots: make(chan struct{}, max(workers, 1)), canary: true}
+	c.slots <- struct{}{} // its own
+	return c
 }
 
 // anyRetries lets Do retry as often as the door allows.
@@ -140,7 +168,9 @@ func (c *Caller) Do(ctx context.Context, api string, most int, call func(context
 	c.attempts = a.made
 	switch {
 	case err == nil:
-		c.canary = false
+		if c.canary = false; c.onAccept != nil {
+			c.onAccept()
+		}
 		c.door.accept(api)
 		return nil
 	case ctx.Err() != nil:
@@ -263,7 +293,11 @@ func (a *attempts) turn(ctx context.Context, alone bool) (done func(time.Duratio
 				return nil, err
 			}
 		}
-		done, err := a.door.Limiter.Take(ctx, a.api)
+		take := a.door.Limiter.Take
+		if a.ahead {
+			take = a.door.Limiter.TakeAhead
+		}
+		done, err := take(ctx, a.api)
 		switch {
 		case err != nil && ctx.Err() == nil:
 			return nil, &GuardError{Reason: "the limiter gives no turns", Err: err}

@@ -124,7 +124,7 @@ func TestPauseStopsAllCalls(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer lim.Close()
-		door.Limiter = lim
+		door.Limiter = lim.Queue()
 		var under, after atomic.Int32
 		var locked atomic.Int64 // when the lock-out was answered
 		server := func(context.Context) error {

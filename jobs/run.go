@@ -20,7 +20,12 @@ type Ledger interface {
 	Pending(ctx context.Context) iter.Seq2[ledger.Chunk, error]
 	Sent(ctx context.Context, chunk int64) error
 	Unsent(ctx context.Context, chunk int64) error
-	Settle(ctx context.Context, chunk int64, outcomes []ledger.Outcome, c ledger.Cost) error
+	SettleWith(ctx context.Context, chunk int64, outcomes []ledger.Outcome, note []byte, c ledger.Cost) error
+
+	// For a RowKind: the same for one entry of a chunk.
+	SentEntry(ctx context.Context, chunk int64, entry int) error
+	UnsentEntry(ctx context.Context, chunk int64, entry int) error
+	SettleEntry(ctx context.Context, chunk int64, entry int, o ledger.Outcome, c ledger.Cost) error
 }
 
 // A Runner sends the chunks of a planned run and settles them.
@@ -34,12 +39,14 @@ type Runner struct {
 	Rows      int64         // of the run, for MaxErrors as a share
 	Failed    int64         // rows that have failed before this process, for MaxErrors
 
-	ahead chan struct{} // a place for each chunk between its note and its first turn
+	slots chan struct{} // one for each call that may be under way
+	ahead chan struct{} // a place for each chunk or row between its note and its first turn
 
 	mu     sync.Mutex
-	groups map[string]*Refusal // under mu; groups that the server refused whole
-	denied int                 // under mu; groups refused for lack of permission
-	failed int64               // under mu
+	groups map[string]ledger.Outcome // under mu; of all rows of a group that are not settled yet
+	denied int                       // under mu; groups refused for lack of permission
+	failed int64                     // under mu
+	sick   sickness                  // under mu
 }
 
 // A GuardError stopped a run that went wrong. What is not settled can be
@@ -88,7 +95,6 @@ func (r *Runner) Run(ctx context.Context) error {
 	hard, kill := context.WithCancel(context.WithoutCancel(ctx))
 	defer kill()
 	group, soft := errgroup.WithContext(ctx)
-	group.SetLimit(max(r.Workers, 1))
 	// One grace time for all reasons to stop: a signal, a guard, a refusal.
 	context.AfterFunc(soft, func() {
 		t := time.NewTimer(r.Grace)
@@ -99,8 +105,8 @@ func (r *Runner) Run(ctx context.Context) error {
 		case <-hard.Done(): // Run has returned
 		}
 	})
-	r.groups, r.failed = map[string]*Refusal{}, r.Failed
-	r.ahead = make(chan struct{}, r.sentAhead())
+	r.groups, r.failed = map[string]ledger.Outcome{}, r.Failed
+	r.slots, r.ahead = make(chan struct{}, max(r.Workers, 1)), make(chan struct{}, r.sentAhead())
 	first := r.feed(ctx, soft, hard, group)
 	err := group.Wait()
 	switch {
@@ -126,25 +132,50 @@ func stopped(ctx context.Context, err error) error {
 // feed hands the pending chunks to the workers until one of them says stop.
 func (r *Runner) feed(ctx, soft, hard context.Context, workers *errgroup.Group) error {
 	canary := true
-	for c, err := range r.Ledger.Pending(ctx) {
+	for c, err := range r.pending(ctx, soft, hard, &canary) {
 		if err != nil {
 			return err
+		}
+		select {
+		case r.slots <- struct{}{}:
+		case <-soft.Done():
 		}
 		if soft.Err() != nil {
 			return context.Cause(soft)
 		}
-		call := &Caller{door: r.Door, hard: hard, canary: canary}
-		if canary {
-			// Wrong credentials must cost one call, not one a worker.
-			if err := r.settle(soft, call, c); err != nil {
-				return err
-			}
-			canary = call.canary
+		call := &Caller{door: r.Door, hard: hard, slots: r.slots, canary: canary}
+		if !canary {
+			workers.Go(func() error { return r.work(soft, call, c) })
 			continue
 		}
-		workers.Go(func() error { return r.settle(soft, call, c) })
+		// Wrong credentials must cost one call, not one a worker, and so must
+		// calls of a size that the server does not take: the others wait until
+		// it has accepted one.
+		accepted, ended := make(chan struct{}), make(chan struct{})
+		call.onAccept = sync.OnceFunc(func() { close(accepted) })
+		var failed error
+		workers.Go(func() error {
+			defer close(ended)
+			failed = r.work(soft, call, c)
+			return failed
+		})
+		select {
+		case <-accepted:
+			canary = false
+		case <-ended:
+			if failed != nil {
+				return failed
+			}
+			canary = call.canary
+		}
 	}
 	return nil
+}
+
+// work settles one chunk and gives its slot back.
+func (r *Runner) work(soft context.Context, call *Caller, c ledger.Chunk) error {
+	defer func() { <-r.slots }()
+	return r.settle(soft, call, c)
 }
 
 // settle brings one chunk to its end: it is in the ledger when settle returns
@@ -153,8 +184,11 @@ func (r *Runner) settle(soft context.Context, call *Caller, c ledger.Chunk) erro
 	if soft.Err() != nil {
 		return context.Cause(soft)
 	}
-	if refused := r.groupRefused(c.Group); refused != nil {
-		return r.done(call.hard, c, sameOutcome(refused.outcome(refused.Ruling.Class), len(c.Entries)), ledger.Cost{})
+	if o, known := r.outcomeOf(c.Group); known && len(c.Settled) == 0 {
+		return r.done(call.hard, c, Result{Outcomes: sameOutcome(o, len(c.Entries))}, ledger.Cost{})
+	}
+	if k, ok := r.Kind.(RowKind); ok {
+		return r.settleRows(soft, call, k, c)
 	}
 	leave, err := r.goAhead(soft, call)
 	if err != nil {
@@ -164,13 +198,17 @@ func (r *Runner) settle(soft context.Context, call *Caller, c ledger.Chunk) erro
 	if err := r.Ledger.Sent(call.hard, c.ID); err != nil {
 		return err
 	}
-	outcomes, err := r.Kind.Settle(soft, call, c)
+	got, err := r.Kind.Settle(soft, call, c)
 	if err == nil {
-		if err = r.refuseGroup(c.Group, call.groupRefused); err == nil {
-			return r.done(call.hard, c, outcomes, call.Cost)
-		}
+		err = r.refuseGroup(c.Group, call.groupRefused)
 	}
-	return r.undone(call, c, err)
+	if err == nil && call.gaveUp != nil {
+		err = r.ail(call.gaveUp)
+	}
+	if err != nil {
+		return r.undone(call, c, err)
+	}
+	return r.done(call.hard, c, got, call.Cost)
 }
 
 // sentAhead is how many chunks may be noted as sent and still wait for their
@@ -193,19 +231,30 @@ func (r *Runner) goAhead(ctx context.Context, call *Caller) (leave func(), err e
 }
 
 // done writes the outcomes of a chunk, and stops a run with too many failures.
-func (r *Runner) done(ctx context.Context, c ledger.Chunk, outcomes []ledger.Outcome, cost ledger.Cost) error {
+func (r *Runner) done(ctx context.Context, c ledger.Chunk, got Result, cost ledger.Cost) error {
 	// The answer is there, so it is written, even if the grace time is over.
-	if err := r.Ledger.Settle(context.WithoutCancel(ctx), c.ID, outcomes, cost); err != nil {
+	if err := r.Ledger.SettleWith(context.WithoutCancel(ctx), c.ID, got.Outcomes, got.Note, cost); err != nil {
 		return err
 	}
 	var rows [2]int64 // succeeded, failed
-	for i, o := range outcomes {
-		if o.Class == "" {
-			rows[0] += int64(len(c.Entries[i].Rows))
-		} else {
-			rows[1] += int64(len(c.Entries[i].Rows))
+	for i, o := range got.Outcomes {
+		if _, counted := c.Settled[i]; !counted {
+			rows[failedOf(o)] += int64(len(c.Entries[i].Rows))
 		}
 	}
+	return r.count(rows, cost)
+}
+
+// failedOf is 0 for a success and 1 for a failure.
+func failedOf(o ledger.Outcome) int {
+	if o.Class == "" {
+		return 0
+	}
+	return 1
+}
+
+// count counts rows that are settled: succeeded, and failed.
+func (r *Runner) count(rows [2]int64, cost ledger.Cost) error {
 	r.Door.Meter.settled(rows[0], rows[1], cost)
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -221,7 +270,7 @@ func (r *Runner) done(ctx context.Context, c ledger.Chunk, outcomes []ledger.Out
 func (r *Runner) undone(call *Caller, c ledger.Chunk, why error) error {
 	refused, ok := refusalOf(why)
 	stop := ok && refused.Verdict == chat.StopRun
-	if call.Cost.Calls == 0 || stop && call.Cost.Calls == 1 {
+	if noEffect(call.Cost, stop) {
 		if err := r.Ledger.Unsent(context.WithoutCancel(call.hard), c.ID); err != nil {
 			return errors.Join(why, err)
 		}
@@ -230,6 +279,12 @@ func (r *Runner) undone(call *Caller, c ledger.Chunk, why error) error {
 		return &RunRefusedError{refused}
 	}
 	return why
+}
+
+// noEffect says that what cost this much has had no effect at the server,
+// although nothing is known of its end but that the run is to stop, if it is.
+func noEffect(cost ledger.Cost, stop bool) bool {
+	return cost.Calls == 0 || stop && cost.Calls == 1
 }
 
 // deniedGroups is how many groups must all be refused for lack of permission,
@@ -244,8 +299,8 @@ func (r *Runner) refuseGroup(group string, why *Refusal) error {
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.groups[group] == nil {
-		r.groups[group] = why
+	if _, known := r.groups[group]; !known {
+		r.groups[group] = why.outcome(why.Ruling.Class)
 		if why.Ruling.Class == ClassNoPermission {
 			r.denied++
 		}
@@ -258,10 +313,47 @@ func (r *Runner) refuseGroup(group string, why *Refusal) error {
 	return nil
 }
 
-func (r *Runner) groupRefused(group string) *Refusal {
+// outcomeOf is what becomes of all rows of a group without a call, if that is
+// known.
+func (r *Runner) outcomeOf(group string) (o ledger.Outcome, known bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return r.groups[group]
+	o, known = r.groups[group]
+	return o, known
+}
+
+// sickRefusals is how many calls in a row must be given up, for something that
+// ought to heal, before the run is stopped: the few that fail until then can be
+// told from a server that serves nobody by no other means.
+const sickRefusals = 5
+
+// A sickness counts refusals since the server accepted a call.
+type sickness struct {
+	accepted int // calls that were, when the count began
+	refusals int
+}
+
+// ail notes that a call was given up. It returns a guard's error if the server
+// seems to serve nobody.
+func (r *Runner) ail(why *Refusal) error {
+	rule := why.Ruling
+	if heals := (rule.Verdict == chat.Retry || rule.Verdict == chat.Slow) && rule.Tries == 0; !heals {
+		return nil
+	}
+	accepted := r.Door.acceptedOfAll()
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.sick.refusals == 0 || r.sick.accepted != accepted {
+		r.sick = sickness{accepted: accepted}
+	}
+	if r.sick.refusals++; r.sick.refusals < sickRefusals {
+		return nil
+	}
+	reason := "the server refuses every call"
+	if _, answered := errors.AsType[*chat.Error](why.Err); !answered {
+		reason = "the server does not answer"
+	}
+	return &GuardError{Reason: reason, Err: why}
 }
 
 func sameOutcome(o ledger.Outcome, n int) []ledger.Outcome {

@@ -47,7 +47,7 @@ func newStage(t *testing.T, sc chatsim.Scenario, chunks []ledger.Chunk) *stage {
 	l := newMemoryLedger(chunks)
 	return &stage{sim, client, l, &Runner{
 		Kind: SetMarks(client, 0), Ledger: l, Workers: 64, Grace: 15 * time.Second,
-		Door: &Door{Limiter: lim, Retry: DefaultRetry(), Renew: signer.Renew, Meter: &Meter{}},
+		Door: &Door{Limiter: lim.Queue(), Retry: DefaultRetry(), Renew: signer.Renew, Meter: &Meter{}},
 	}, lim}
 }
 

@@ -11,15 +11,15 @@ import (
 	"chatbatch/jobs"
 )
 
-// dryRun reads, checks and plans an input, and prints what the run would be.
+// planOnly reads, checks and plans an input, and prints what the run would be.
 // It needs no credentials and leaves nothing behind.
-func (j *job) dryRun(ctx context.Context, kind, name string) error {
+func (j *job) planOnly(ctx context.Context, kind, name string) error {
 	src, err := openSource(ctx, name, j.w.stdin, os.TempDir())
 	if err != nil {
 		return err
 	}
 	defer src.close()
-	in, k, err := j.input.open(ctx, kind, src)
+	in, k, err := j.openInput(ctx, kind, src)
 	if err != nil {
 		return err
 	}
@@ -36,19 +36,20 @@ func (j *job) dryRun(ctx context.Context, kind, name string) error {
 
 // planJSON is the result of a dry run for scripts.
 type planJSON struct {
-	Kind      string  `json:"kind"`
-	Rows      int64   `json:"rows"`
-	BadRows   int64   `json:"bad_rows"`
-	OverLimit int64   `json:"over_limit"`
-	Accounts  int64   `json:"accounts"`
-	Groups    int64   `json:"groups"`
-	Chunks    int64   `json:"chunks"`
-	Calls     int64   `json:"calls"`
-	Seconds   float64 `json:"seconds"`
+	Kind       string  `json:"kind"`
+	Rows       int64   `json:"rows"`
+	BadRows    int64   `json:"bad_rows"`
+	OverLimit  int64   `json:"over_limit"`
+	Superseded int64   `json:"superseded,omitempty"`
+	Accounts   int64   `json:"accounts"`
+	Groups     int64   `json:"groups"`
+	Chunks     int64   `json:"chunks"`
+	Calls      int64   `json:"calls"`
+	Seconds    float64 `json:"seconds"`
 }
 
 func dryRunJSON(kind string, t jobs.Totals, qps int) planJSON {
-	return planJSON{kind, t.Rows, t.BadRows, t.OverLimit, t.Accounts, t.Groups, t.Chunks, t.Calls(), t.Duration(qps).Seconds()}
+	return planJSON{kind, t.Rows, t.BadRows, t.OverLimit, t.Superseded, t.Accounts, t.Groups, t.Chunks, t.Calls(), t.Duration(qps).Seconds()}
 }
 
 func (j *job) printPlan(kind string, t jobs.Totals) {
@@ -64,6 +65,12 @@ func (j *job) printPlan(kind string, t jobs.Totals) {
 		fmt.Fprintf(out, "  %-10s  %s\n", line.name, humanize.Comma(line.n))
 	}
 	fmt.Fprintf(out, "  %-10s  %v at %d calls a second\n", "time", t.Duration(j.qps), j.qps)
+	if isExport(kind) {
+		fmt.Fprintln(out, "  a group takes a call for each page of its members: there may be more")
+	}
+	if t.Superseded > 0 {
+		fmt.Fprintf(out, "  %s rows are superseded by a later row of the same account\n", humanize.Comma(t.Superseded))
+	}
 	named(out, "bad", t.Bad, t.BadRows)
 	named(out, "over limit", t.Over, t.OverLimit)
 }

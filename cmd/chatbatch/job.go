@@ -3,12 +3,11 @@ package main
 import (
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
 	"os"
-	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -24,6 +23,11 @@ type job struct {
 	w     world
 	log   *slog.Logger
 	store ledger.Store
+	flags *pflag.FlagSet // of its kind
+
+	// Of the jobs of one file; nil: it is the only job.
+	telling *sync.Mutex     // held while something is shown
+	claimed map[string]bool // keys of the runs
 }
 
 // jobCommand makes the command of a kind, whose last word is its name.
@@ -34,7 +38,7 @@ func jobCommand(w world, kind, arg, short, long string) *cobra.Command {
 		Short: short,
 		Long:  short + ".\n\n" + long + "\n\n" + exitHelp,
 		Args: func(cmd *cobra.Command, args []string) error {
-			if len(args) != 1 {
+			if len(args) != 1 && (len(args) > 0 || !o.allGroups) {
 				return usage("give one %s, a file or - for stdin; see: %s --help", arg, cmd.CommandPath())
 			}
 			return nil
@@ -46,25 +50,24 @@ func jobCommand(w world, kind, arg, short, long string) *cobra.Command {
 			}
 			ctx, cancel := j.bounded(cmd.Context())
 			defer cancel()
-			if o.dryRun {
-				return j.dryRun(ctx, kind, args[0])
-			}
-			return j.start(ctx, kind, args[0])
+			return j.start(ctx, kind, strings.Join(args, ""))
 		},
 	}
-	o.addAll(cmd.Flags())
-	return cmd
-}
-
-// addAll adds the flags of a command that begins a run.
-func (o *options) addAll(fs *pflag.FlagSet) {
+	fs := cmd.Flags()
 	fs.SortFlags = false
 	o.server.add(fs)
-	o.input.add(fs)
+	o.addKind(kinds()[kind], fs)
 	o.pace.add(fs)
 	o.care.add(fs)
 	o.runs.add(fs)
 	o.output.add(fs)
+	return cmd
+}
+
+// addKind adds the flags that say what a run of a kind is.
+func (o *options) addKind(k kindOf, fs *pflag.FlagSet) {
+	k.flags(o, fs)
+	o.input.add(fs)
 }
 
 // newJob completes the options from the environment and checks them.
@@ -79,7 +82,7 @@ func newJob(cmd *cobra.Command, o *options, w world) (*job, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &job{options: o, w: w, log: log, store: ledger.Store{Dir: runsIn(o.runsDir, w.getenv)}}, nil
+	return &job{options: o, w: w, log: log, store: ledger.Store{Dir: runsIn(o.runsDir, w.getenv)}, flags: cmd.Flags()}, nil
 }
 
 // bounded ends ctx after --max-duration.
@@ -90,9 +93,15 @@ func (j *job) bounded(ctx context.Context) (context.Context, context.CancelFunc)
 	return context.WithTimeoutCause(ctx, j.maxDuration, errExpired)
 }
 
-// start begins the run of a kind over an input, or resumes it if this very
-// command was begun before and has not ended.
+// start runs a kind over an input, or resumes that if this very command was begun
+// before and has not ended.
 func (j *job) start(ctx context.Context, kind, name string) error {
+	if err := j.checkExport(kind, name); err != nil {
+		return err
+	}
+	if j.dryRun {
+		return j.planOnly(ctx, kind, name)
+	}
 	endpoint, err := j.where()
 	if err != nil {
 		return err
@@ -102,61 +111,90 @@ func (j *job) start(ctx context.Context, kind, name string) error {
 		return err
 	}
 	defer conn.close()
-	if err := os.MkdirAll(j.store.Dir, 0o700); err != nil {
-		return usage("make the directory of the runs: %w", err)
-	}
-	src, err := openSource(ctx, name, j.w.stdin, j.store.Dir)
+	b, err := j.begin(ctx, kind, conn, j.opener(name, conn))
 	if err != nil {
 		return err
+	}
+	defer b.close()
+	return j.work(ctx, b)
+}
+
+// An opener opens the input of a run.
+type opener func(ctx context.Context) (*source, error)
+
+// opener opens the file called name, or the list of all groups of the app.
+func (j *job) opener(name string, conn *connection) opener {
+	return func(ctx context.Context) (*source, error) {
+		if j.allGroups {
+			return j.allGroupsOf(conn), nil
+		}
+		return openSource(ctx, name, j.w.stdin, j.store.Dir)
+	}
+}
+
+// A begun run is planned and locked.
+type begun struct {
+	ledger *ledger.Ledger
+	conn   *connection
+	meter  *jobs.Meter
+	unlock func()
+	sum    ledger.Summary // when it has ended
+}
+
+func (b *begun) close() {
+	b.ledger.Close()
+	b.unlock()
+}
+
+// begin plans the run of a kind over an input, or opens it again if this very
+// command was begun before and has not ended.
+func (j *job) begin(ctx context.Context, kind string, conn *connection, input opener) (_ *begun, err error) {
+	if err := os.MkdirAll(j.store.Dir, 0o700); err != nil {
+		return nil, usage("make the directory of the runs: %w", err)
+	}
+	src, err := input(ctx)
+	if err != nil {
+		return nil, err
 	}
 	defer src.close()
 	if err := src.identify(ctx); err != nil {
-		return err
+		return nil, err
 	}
-	meta, err := j.meta(kind, endpoint, src, conn)
+	meta, err := j.meta(kind, src, conn)
 	if err != nil {
-		return err
+		return nil, err
+	}
+	if j.claimed[meta.Key()] {
+		return nil, usage("another job of the file is the same")
 	}
 	unlock, err := j.lock(ctx, meta.Key())
 	if err != nil {
-		return err
+		return nil, err
 	}
-	defer unlock()
+	if j.claimed != nil {
+		j.claimed[meta.Key()] = true
+	}
 	l, err := j.open(ctx, meta, src)
 	if err != nil {
-		return err
+		unlock()
+		return nil, err
 	}
-	defer l.Close()
-	return j.work(ctx, l, conn)
+	return &begun{ledger: l, conn: conn, meter: src.meter, unlock: unlock}, nil
 }
 
 // meta says what this command is.
-func (j *job) meta(kind, endpoint string, src *source, conn *connection) (ledger.Meta, error) {
+func (j *job) meta(kind string, src *source, conn *connection) (ledger.Meta, error) {
 	format, err := src.format()
 	if err != nil {
 		return ledger.Meta{}, err
 	}
 	now := time.Now()
 	return ledger.Meta{
-		Run: ledger.NewRunID(now), Kind: kind, Endpoint: endpoint,
+		Run: ledger.NewRunID(now), Kind: kind, Endpoint: conn.name,
 		SDKAppID: conn.chat.SDKAppID, Identifier: conn.chat.Identifier,
-		Input: src.name, InputSHA256: src.sha256, Options: j.planOptions(), Format: string(format),
+		Input: src.name, InputSHA256: src.sha256, Options: planOptions(kinds()[kind], j.flags), Format: string(format),
 		Created: now.UTC(), Version: version(),
 	}, nil
-}
-
-// planOptions are the options that change the plan: with others, the command is
-// another one.
-func (j *job) planOptions() map[string]string {
-	o := map[string]string{"chunk-size": strconv.Itoa(j.chunkSize)}
-	for name, text := range map[string]string{
-		"group": j.group, "marks": j.marks, "map": strings.Join(slices.Sorted(slices.Values(j.columns)), "\n"),
-	} {
-		if text != "" {
-			o[name] = text
-		}
-	}
-	return o
 }
 
 // lock keeps other processes from the same run.
@@ -197,103 +235,4 @@ func parseIfLocked(text string) (ifLocked, error) {
 		}
 	}
 	return ifLocked{}, usage("--if-locked %q: it is wait, skip, fail or exit:N", text)
-}
-
-// open opens the run of this command that has not ended, or plans a new one.
-// The caller holds the lock of its key.
-func (j *job) open(ctx context.Context, m ledger.Meta, src *source) (*ledger.Ledger, error) {
-	if !j.fresh {
-		run, err := j.store.Find(ctx, m.Key())
-		if err != nil {
-			return nil, err
-		}
-		if run != "" {
-			return j.reopen(ctx, run)
-		}
-	}
-	return j.plan(ctx, m, src)
-}
-
-// reopen opens a run to go on with it, and says so.
-func (j *job) reopen(ctx context.Context, run string) (*ledger.Ledger, error) {
-	l, err := j.store.Open(ctx, run)
-	if err != nil {
-		return nil, err
-	}
-	s, err := l.Summary(ctx)
-	if err != nil {
-		l.Close()
-		return nil, err
-	}
-	j.log.Info("resuming run "+run, "settled", s.Succeeded+s.Failed, "rows", s.Rows, "begun", l.Meta().Created.Format(time.RFC3339))
-	return l, nil
-}
-
-// planner makes the planner of a kind.
-func (j *job) planner(k jobs.Kind, dir string) *jobs.Planner {
-	return &jobs.Planner{Kind: k, ChunkSize: j.chunkSize, MaxBad: limit(j.maxBadRows), TempDir: dir}
-}
-
-// plan reads the input into a new run.
-func (j *job) plan(ctx context.Context, m ledger.Meta, src *source) (*ledger.Ledger, error) {
-	in, k, err := j.input.open(ctx, m.Kind, src)
-	if err != nil {
-		return nil, err
-	}
-	m.Header, m.NewLine = in.Source.Header, in.Source.NewLine
-	l, err := j.store.Create(ctx, m)
-	if err != nil {
-		return nil, err
-	}
-	totals, err := j.planner(k, j.store.Path(m.Run)).Plan(ctx, in, l)
-	if err == nil {
-		err = l.PlanDone(ctx, totals.Rows)
-	}
-	if err != nil {
-		l.Close()
-		// A run that never began is no run.
-		return nil, j.refuse(errors.Join(err, j.store.Remove(context.WithoutCancel(ctx), m.Run)))
-	}
-	j.log.Info("planned run "+m.Run, "rows", totals.Rows, "bad", totals.BadRows, "over_limit", totals.OverLimit,
-		"groups", totals.Groups, "chunks", totals.Chunks, "at_least", totals.Duration(j.qps).String())
-	return l, nil
-}
-
-// open opens the input for a kind.
-func (o *input) open(ctx context.Context, kind string, src *source) (*jobs.Input, jobs.Kind, error) {
-	k, err := kindNamed(kind)
-	if err != nil {
-		return nil, nil, err
-	}
-	opts, err := o.rosterOptions()
-	if err != nil {
-		return nil, nil, err
-	}
-	if opts.Format, err = src.format(); err != nil {
-		return nil, nil, err
-	}
-	r, err := src.fromStart(ctx)
-	if err != nil {
-		return nil, nil, err
-	}
-	in, err := k.open(r, opts)
-	if err != nil {
-		return nil, nil, &codedError{codeOf(err), fmt.Errorf("%s: %w", src.name, err)}
-	}
-	return in, k.make(nil, 0), nil
-}
-
-// refuse lists the bad lines of an input that is refused.
-func (j *job) refuse(err error) error {
-	bad, ok := errors.AsType[*jobs.InputError](err)
-	if !ok {
-		return err
-	}
-	for _, b := range bad.Totals.Bad {
-		fmt.Fprintf(j.w.stderr, "line %d: %v\n", b.Line, b.Err)
-	}
-	if more := bad.Totals.BadRows - int64(len(bad.Totals.Bad)); more > 0 {
-		fmt.Fprintf(j.w.stderr, "and %d more\n", more)
-	}
-	return &codedError{exitInput, fmt.Errorf("input refused: %w; nothing was sent. Mend the lines, or allow more with --max-bad-rows", bad)}
 }

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"io"
 
+	"github.com/spf13/pflag"
+
 	"chatbatch/io/chat"
 	"chatbatch/io/roster"
 	"chatbatch/jobs"
@@ -12,14 +14,43 @@ import (
 // A kindOf says how a kind is opened and made. This is the table that a new
 // kind is added to.
 type kindOf struct {
-	open func(io.Reader, roster.Options) (*jobs.Input, error)
-	make func(c *chat.Client, isolateBudget int) jobs.Kind
+	open  func(io.Reader, roster.Options) (*jobs.Input, error)
+	make  func(*options, kindParts) jobs.Kind
+	flags func(*options, *pflag.FlagSet) // that other kinds may not have
+	plan  []string                       // those of them that change the plan
+}
+
+// kindParts are what a kind is made of, beside the options. A kind that only plans
+// has none.
+type kindParts struct {
+	chat *chat.Client
+	keep jobs.Keeper
+	say  func(string)
 }
 
 func kinds() map[string]kindOf {
+	marks := kindOf{
+		open: jobs.OpenMarks, flags: (*options).addMarksFlags, plan: []string{"chunk-size", "group", "marks"},
+	}
+	set, remove := marks, marks
+	set.make = func(o *options, p kindParts) jobs.Kind { return jobs.SetMarks(p.chat, o.isolateBudget) }
+	remove.make = func(o *options, p kindParts) jobs.Kind { return jobs.DeleteMarks(p.chat, o.isolateBudget) }
 	return map[string]kindOf{
-		"marks set":    {jobs.OpenMarks, func(c *chat.Client, n int) jobs.Kind { return jobs.SetMarks(c, n) }},
-		"marks delete": {jobs.OpenMarks, func(c *chat.Client, n int) jobs.Kind { return jobs.DeleteMarks(c, n) }},
+		"marks set":    set,
+		"marks delete": remove,
+		"unread set": {
+			open: jobs.OpenUnread, flags: (*options).addUnreadFlags, plan: []string{"chunk-size", "group", "check-groups"},
+			make: func(o *options, p kindParts) jobs.Kind { return jobs.SetUnread(p.chat, o.checkGroups, p.say) },
+		},
+		"export members": {
+			open: jobs.OpenGroups, flags: (*options).addMembersFlags, plan: append(exportPlan(),
+				"fields", "roles", "custom-fields", "page-size", "all-groups", "group-type"),
+			make: func(o *options, p kindParts) jobs.Kind { return jobs.ExportMembers(p.chat, p.keep, o.membersOptions()) },
+		},
+		"export online": {
+			open: jobs.OpenGroups, flags: (*options).addOnlineFlags, plan: append(exportPlan(), "mark"),
+			make: func(o *options, p kindParts) jobs.Kind { return jobs.ExportOnline(p.chat, p.keep, chat.Mark(o.mark)) },
+		},
 	}
 }
 
@@ -30,4 +61,16 @@ func kindNamed(name string) (kindOf, error) {
 		return k, fmt.Errorf("this version knows no kind %q", name)
 	}
 	return k, nil
+}
+
+func (o *options) addMarksFlags(fs *pflag.FlagSet) {
+	o.addChunkSize(fs, "most accounts in one call; the API documents 500")
+	o.addGroup(fs)
+	o.addMarks(fs)
+}
+
+func (o *options) addUnreadFlags(fs *pflag.FlagSet) {
+	o.addChunkSize(fs, "rows that are planned together; each is a call of its own")
+	o.addGroup(fs)
+	o.addCheckGroups(fs)
 }

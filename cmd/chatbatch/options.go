@@ -24,6 +24,7 @@ type options struct {
 	care
 	runs
 	input
+	exporting
 	output
 }
 
@@ -112,21 +113,37 @@ func addIfLocked(fs *pflag.FlagSet, mode *string) {
 
 // input says how the input is read and planned.
 type input struct {
-	chunkSize  int
-	maxBadRows string
-	columns    []string
-	group      string
-	marks      string
-	dryRun     bool
+	chunkSize   int
+	maxBadRows  string
+	columns     []string
+	group       string
+	marks       string
+	checkGroups bool
+	dryRun      bool
 }
 
+// add adds what all kinds have.
 func (o *input) add(fs *pflag.FlagSet) {
-	fs.IntVar(&o.chunkSize, "chunk-size", jobs.DefaultChunkSize, "most accounts in one call; the API documents 500")
+	o.chunkSize = jobs.DefaultChunkSize // of kinds without the flag
 	fs.StringVar(&o.maxBadRows, "max-bad-rows", "10%", "refuse an input with more bad rows than this: 100 or 10%")
 	fs.StringArrayVar(&o.columns, "map", nil, "column=field: what a column of the input is (repeat for more)")
-	fs.StringVar(&o.group, "group", "", "group of all rows, for a file without a group_id column")
-	fs.StringVar(&o.marks, "marks", "", "marks of all rows, for a file without a marks column")
 	fs.BoolVar(&o.dryRun, "dry-run", false, "read, check and plan; send nothing")
+}
+
+func (o *input) addChunkSize(fs *pflag.FlagSet, help string) {
+	fs.IntVar(&o.chunkSize, "chunk-size", jobs.DefaultChunkSize, help)
+}
+
+func (o *input) addGroup(fs *pflag.FlagSet) {
+	fs.StringVar(&o.group, "group", "", "group of all rows, for a file without a group_id column")
+}
+
+func (o *input) addMarks(fs *pflag.FlagSet) {
+	fs.StringVar(&o.marks, "marks", "", "marks of all rows, for a file without a marks column")
+}
+
+func (o *input) addCheckGroups(fs *pflag.FlagSet) {
+	fs.BoolVar(&o.checkGroups, "check-groups", true, "ask for the type of each group first: some accept a count and do nothing")
 }
 
 // output says what is printed.

@@ -28,9 +28,12 @@ func watch(ctx context.Context, log *slog.Logger, meter *jobs.Meter, rows, settl
 			r := meter.Read()
 			speed := float64(r.Succeeded+r.Failed-last.Succeeded-last.Failed) / now.Sub(at).Seconds()
 			done := settled + r.Succeeded + r.Failed
-			log.Info(fmt.Sprintf("%s of %s rows", humanize.Comma(done), humanize.Comma(rows)),
-				"succeeded", r.Succeeded, "failed", r.Failed, "calls", r.Calls, "retries", r.Retries,
-				"calls_last_second", r.InOneSecond, "left", left(rows-done, speed))
+			about := []any{"succeeded", r.Succeeded, "failed", r.Failed, "calls", r.Calls, "retries", r.Retries,
+				"calls_last_second", r.InOneSecond, "left", left(rows-done, speed)}
+			if r.Fetched > 0 {
+				about = append(about, "members", r.Fetched)
+			}
+			log.Info(fmt.Sprintf("%s of %s rows", humanize.Comma(done), humanize.Comma(rows)), about...)
 			last, at = r, now
 		}
 	}

@@ -6,6 +6,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"chatbatch/io/ledger"
+	"chatbatch/jobs"
 )
 
 func resumeCommand(w world) *cobra.Command {
@@ -39,7 +40,7 @@ be there any more; credentials, pace and guards are those given now.
 	addRunsDir(fs, &o.runsDir)
 	addIfLocked(fs, &o.ifLocked)
 	o.output.add(fs)
-	o.chunkSize = 1 // the plan is made
+	o.chunkSize = jobs.DefaultChunkSize // the plan is made
 	return cmd
 }
 
@@ -50,6 +51,9 @@ func (j *job) resume(ctx context.Context, args []string) error {
 		return err
 	}
 	j.sdkAppID, j.identifier = meta.SDKAppID, meta.Identifier
+	if err := j.planAgain(meta); err != nil {
+		return err
+	}
 	conn, err := j.connect(meta.Endpoint, j.w)
 	if err != nil {
 		return err
@@ -65,7 +69,7 @@ func (j *job) resume(ctx context.Context, args []string) error {
 		return err
 	}
 	defer l.Close()
-	return j.work(ctx, l, conn)
+	return j.work(ctx, &begun{ledger: l, conn: conn, meter: &jobs.Meter{}, unlock: unlock})
 }
 
 // resumable finds the run to go on with.

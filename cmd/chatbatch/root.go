@@ -40,7 +40,8 @@ CHATBATCH_USERSIG. To try it without a server: chatbatch demo`,
 		return usage("%w; see: %s --help", err, cmd.CommandPath())
 	})
 	root.AddCommand(
-		marksCommand(w), resumeCommand(w), reportCommand(w), runsCommand(w), simCommand(w), demoCommand(w),
+		marksCommand(w), unreadCommand(w), exportCommand(w), runCommand(w),
+		resumeCommand(w), retryCommand(w), reportCommand(w), runsCommand(w), simCommand(w), demoCommand(w),
 	)
 	return root
 }

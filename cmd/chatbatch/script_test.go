@@ -41,9 +41,13 @@ func TestMain(m *testing.M) {
 //	calls N             it has got exactly N calls since the last "calls"
 //	touched             the accounts that the calls since the last "touched"
 //	                    named, on stdout, one "GROUP ACCOUNT" a line
+//	asked               the calls since the last "asked", on stdout: "COMMAND
+//	                    GROUP N" a line; for many groups at once, how many
 //	arrived N           wait until it has got N calls in all
 //	hold, release       its answers are kept back meanwhile
 //	marks GROUP         who has which marks there, on stdout
+//	unread GROUP        who has which unread count there, on stdout
+//	table FILE          a compressed file or a workbook as text, on stdout
 //	address             $ADDR is free to listen on
 //	newest              $RUN and $DIR are the newest run and its directory
 //	next N              do what the last "next:" line of stderr says, by a shell;
@@ -67,6 +71,7 @@ func TestScript(t *testing.T) {
 			"exits": exits, "sim": sim, "calls": calls, "touched": touched, "arrived": arrived,
 			"hold": hold, "release": release, "marks": marks, "address": address, "newest": newest,
 			"next": next, "compact": compact, "mode": mode, "interrupt": interrupt, "exited": exited,
+			"asked": asked, "unread": unread, "table": tableOf,
 		},
 	})
 }
@@ -79,6 +84,7 @@ type stage struct {
 
 	mu      sync.Mutex
 	touched []string      // under mu
+	asked   []string      // under mu
 	held    chan struct{} // under mu; answers wait until it is closed; nil: they do not
 }
 
@@ -88,17 +94,8 @@ func (st *stage) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if err != nil {
 		return // the program is gone
 	}
-	var request struct {
-		GroupID string `json:"GroupId"`
-		Members []struct {
-			Account string `json:"Member_Account"`
-		} `json:"MemberList"`
-	}
-	_ = json.Unmarshal(body, &request) // the simulator says what it thinks of it
 	st.mu.Lock()
-	for _, m := range request.Members {
-		st.touched = append(st.touched, request.GroupID+" "+m.Account)
-	}
+	st.note(r.URL.Path, body)
 	held := st.held
 	st.mu.Unlock()
 	r.Body = io.NopCloser(bytes.NewReader(body))

@@ -35,7 +35,11 @@ func TestSecrets(t *testing.T) {
 	echo := "the usersig {usersig} is not good"
 	scenario := func(faults ...chatsim.Fault) http.Handler {
 		sim, err := chatsim.New(chatsim.Scenario{
-			QPS: -1, Groups: []chatsim.Group{{ID: "g", Generate: chatsim.Generate{Prefix: "a", Count: 30}}}, Faults: faults,
+			QPS: -1, Faults: faults, Groups: []chatsim.Group{
+				{ID: "g", Generate: chatsim.Generate{Prefix: "a", Count: 30}},
+				{ID: "p", Type: "Public", Generate: chatsim.Generate{Prefix: "a", Count: 300}},
+				{ID: "@TGS#_c", Type: "Community", Generate: chatsim.Generate{Prefix: "a", Count: 300}},
+			},
 		})
 		if err != nil {
 			t.Fatal(err)
@@ -74,7 +78,10 @@ func TestSecrets(t *testing.T) {
 			if i > 2 && i%2 != k {
 				continue
 			}
-			t.Run(tt.name+", "+credential, func(t *testing.T) { leave(t, tt.server, credential, limiter) })
+			t.Run(tt.name+", "+credential, func(t *testing.T) {
+				t.Parallel() // they wait most of the time
+				leave(t, tt.server, credential, limiter)
+			})
 		}
 	}
 }
@@ -110,8 +117,8 @@ func leave(t *testing.T, server http.Handler, credential, limiter string) {
 		env["CHATBATCH_USERSIG"] = knownSig
 		secrets = append(secrets, knownSig)
 	}
-	args := []string{"marks", "set", name, "--endpoint", "http://" + address, "--sdkappid", "1400000000", "--identifier", "administrator",
-		"--chunk-size", "3", "--retries", "1", "--isolate-budget", "3", "--qps", "1000"}
+	app := []string{"--endpoint", "http://" + address, "--sdkappid", "1400000000", "--identifier", "administrator", "--retries", "1", "--qps", "1000"}
+	args := append([]string{"marks", "set", name, "--chunk-size", "3", "--isolate-budget", "3"}, app...)
 	said := map[string]string{}
 	say := func(what string, args ...string) {
 		code, stdout, stderr := program(t, env, args...)
@@ -125,8 +132,34 @@ func leave(t *testing.T, server http.Handler, credential, limiter string) {
 		t.Fatalf("got runs %v, %v", runs, err)
 	}
 	say("report", "report", runs[0].Name())
+	say("retry", "retry", runs[0].Name(), "--limiter", "memory", "--qps", "1000", "--retries", "1")
+	for what, args := range otherKinds(t, dir) {
+		say(what, append(append(args, app...), "--limiter", "memory")...)
+	}
 	say("list", "runs", "list", "--json")
 	spy.search(t, dir, said, secrets)
+}
+
+// otherKinds are commands of the other kinds, and one of several jobs.
+func otherKinds(t *testing.T, dir string) map[string][]string {
+	in := func(name string) string { return filepath.Join(dir, name) }
+	for name, text := range map[string]string{
+		"counts.csv": "group_id,account,unread_msg_num\np,a1,1\np,a2,2\n@TGS#_c,a1,3\n",
+		"groups.csv": "group_id\np\n@TGS#_c\ng\n",
+		"jobs.yaml": "jobs:\n  - {kind: marks delete, input: roster.csv, chunk-size: 3}\n" +
+			"  - {kind: unread set, input: counts.csv, check-groups: false}\n  - {kind: export members, input: groups.csv, output: several.jsonl}\n",
+	} {
+		if err := os.WriteFile(in(name), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return map[string][]string{
+		"unread set":     {"unread", "set", in("counts.csv")},
+		"export members": {"export", "members", in("groups.csv"), "-o", in("members.csv")},
+		"export online":  {"export", "online", in("groups.csv"), "-o", in("online.jsonl")},
+		"all groups":     {"export", "members", "--all-groups", "-o", in("all.csv")},
+		"run":            {"run", in("jobs.yaml")},
+	}
 }
 
 // A spy passes calls on and keeps their signatures.
@@ -173,7 +206,7 @@ func (s *spy) search(t *testing.T, dir string, said map[string]string, secrets [
 		parts.find(t, what, text)
 	}
 	files := 0
-	err := filepath.WalkDir(filepath.Join(dir, "state"), func(path string, d fs.DirEntry, err error) error {
+	err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
 		parts.find(t, "the name of a file", path)
 		if err != nil || d.IsDir() {
 			return err
@@ -188,7 +221,7 @@ func (s *spy) search(t *testing.T, dir string, said map[string]string, secrets [
 		parts.find(t, filepath.Base(path), string(b))
 		return err
 	})
-	if err != nil || files < 8 {
+	if err != nil || files < 30 {
 		t.Errorf("%d files, %v", files, err)
 	}
 }

@@ -26,6 +26,7 @@ const signatureLife = 24 * time.Hour
 
 // A connection is the API as a run uses it, and the pace at which it may.
 type connection struct {
+	name    string // of the endpoint, in a run's record
 	chat    *chat.Client
 	renew   func(stale string)
 	limiter *limiter.Limiter
@@ -64,7 +65,7 @@ func (o *server) where() (string, error) {
 
 // connect makes the client for a run on endpoint.
 func (o *options) connect(endpoint string, w world) (*connection, error) {
-	c := &connection{chat: &chat.Client{
+	c := &connection{name: endpoint, chat: &chat.Client{
 		Endpoint: endpoint, SDKAppID: o.sdkAppID, Identifier: o.identifier, Timeout: o.timeout,
 	}}
 	scenario, sim := strings.CutPrefix(endpoint, simEndpoint)
@@ -88,6 +89,7 @@ func (o *options) connect(endpoint string, w world) (*connection, error) {
 	}
 	c.limiter, err = limiter.New(limiter.Options{
 		QPS: o.qps, Key: strconv.FormatInt(c.chat.SDKAppID, 10), PerAPI: o.qpsScope == "api", Lanes: lanes,
+		APIs: map[string]int{chat.CommandGroupList: 1}, // a second, by its documentation page
 	})
 	if err != nil {
 		return nil, usage("%w", err)
@@ -199,5 +201,5 @@ func runsIn(dir string, getenv func(string) string) string {
 func (o *options) door(c *connection, meter *jobs.Meter) *jobs.Door {
 	retry := jobs.DefaultRetry()
 	retry.Max, retry.MaxElapsed = o.retries, o.retryMaxElapsed
-	return &jobs.Door{Limiter: c.limiter, Retry: retry, Renew: c.renew, Meter: meter}
+	return &jobs.Door{Limiter: c.limiter.Queue(), Retry: retry, Renew: c.renew, Meter: meter}
 }

@@ -13,14 +13,22 @@ import (
 	"os"
 
 	"chatbatch/io/roster"
+	"chatbatch/jobs"
 )
 
 // A source is an input file that can be read twice: once to know whether this
 // command has been begun before, and once to plan.
 type source struct {
-	name string
-	file *os.File
-	temp bool // file is a copy of ours
+	name  string
+	file  *os.File
+	temp  bool        // file is a copy of ours
+	meter *jobs.Meter // of the calls of the run, those of list included
+
+	written roster.Format // as we wrote it; "": by its name
+	// list writes the source, for one that must be asked for; it does so when
+	// it is known that it is needed.
+	list func(context.Context, io.Writer) error
+	dir  string // for what list writes
 
 	sha256 string // of its bytes, once identify has returned
 	seed   maphash.Seed
@@ -30,7 +38,7 @@ type source struct {
 // openSource opens the input called name. stdin and pipes are first copied to a
 // file without a name in dir.
 func openSource(ctx context.Context, name string, stdin io.Reader, dir string) (*source, error) {
-	s := &source{name: name}
+	s := &source{name: name, meter: &jobs.Meter{}}
 	var err error
 	if name == "-" {
 		s.name, s.temp = "stdin", true
@@ -49,6 +57,9 @@ func openSource(ctx context.Context, name string, stdin io.Reader, dir string) (
 
 // identify reads the source through to know it again.
 func (s *source) identify(ctx context.Context) error {
+	if s.sha256 != "" {
+		return nil
+	}
 	var quick maphash.Hash
 	strong := sha256.New()
 	if _, err := io.Copy(io.MultiWriter(strong, &quick), reader{ctx, s.file}); err != nil {
@@ -80,11 +91,10 @@ func openFile(ctx context.Context, name, dir string) (f *os.File, temp bool, err
 
 // spool copies what can be read only once.
 func spool(ctx context.Context, r io.Reader, dir string) (*os.File, error) {
-	f, err := os.CreateTemp(dir, ".input-*")
+	f, err := scratch(dir)
 	if err != nil {
 		return nil, err
 	}
-	_ = os.Remove(f.Name()) // gone with the process; where that is not possible, close removes it
 	if _, err = io.Copy(f, &awaited{ctx: ctx, r: r}); err == nil {
 		_, err = f.Seek(0, io.SeekStart)
 	}
@@ -95,7 +105,20 @@ func spool(ctx context.Context, r io.Reader, dir string) (*os.File, error) {
 	return f, nil
 }
 
+// scratch makes a file that is gone with the process; where that is not
+// possible, close removes it.
+func scratch(dir string) (*os.File, error) {
+	f, err := os.CreateTemp(dir, ".input-*")
+	if err == nil {
+		_ = os.Remove(f.Name())
+	}
+	return f, err
+}
+
 func (s *source) close() {
+	if s.file == nil {
+		return
+	}
 	s.file.Close()
 	if s.temp {
 		_ = os.Remove(s.file.Name())
@@ -105,6 +128,9 @@ func (s *source) close() {
 // fromStart returns a reader of the source. If it has been identified, the reader
 // fails at its end when the bytes are others than before.
 func (s *source) fromStart(ctx context.Context) (io.Reader, error) {
+	if s.list != nil {
+		return s.listed(ctx)
+	}
 	if _, err := s.file.Seek(0, io.SeekStart); err != nil {
 		return nil, fmt.Errorf("read %s: %w", s.name, err)
 	}
@@ -116,9 +142,29 @@ func (s *source) fromStart(ctx context.Context) (io.Reader, error) {
 	return c, nil
 }
 
+// listed returns a reader of a source that must be asked for.
+func (s *source) listed(ctx context.Context) (io.Reader, error) {
+	f, err := scratch(s.dir)
+	if err != nil {
+		return nil, fmt.Errorf("read %s: %w", s.name, err)
+	}
+	s.file, s.temp = f, true
+	b := bufio.NewWriter(f)
+	if err := errors.Join(s.list(ctx, b), b.Flush()); err != nil {
+		return nil, err
+	}
+	if _, err := f.Seek(0, io.SeekStart); err != nil {
+		return nil, fmt.Errorf("read %s: %w", s.name, err)
+	}
+	return reader{ctx, f}, nil
+}
+
 // format is the format of the input: by its name, or by its first byte where
 // the name says nothing.
 func (s *source) format() (roster.Format, error) {
+	if s.written != "" {
+		return s.written, nil
+	}
 	if s.name != "stdin" {
 		return roster.FormatOf(s.name), nil
 	}

@@ -17,15 +17,16 @@ import (
 )
 
 // work sends what is pending of a run, writes its books, and says how it ended.
-func (j *job) work(ctx context.Context, l *ledger.Ledger, conn *connection) error {
+func (j *job) work(ctx context.Context, b *begun) error {
+	l, meter := b.ledger, b.meter
 	k, err := kindNamed(l.Meta().Kind)
 	if err != nil {
 		return err
 	}
 	if l.State() == ledger.Finished {
 		// An earlier process was killed before it could say so.
-		sum, err := j.books(context.WithoutCancel(ctx), l)
-		return j.ended(sum, nil, exitOK, err)
+		b.sum, err = j.books(context.WithoutCancel(ctx), l)
+		return j.ended(b.sum, nil, exitOK, err)
 	}
 	before, err := l.Summary(ctx)
 	if err != nil {
@@ -34,9 +35,9 @@ func (j *job) work(ctx context.Context, l *ledger.Ledger, conn *connection) erro
 	if err := l.Begin(ctx); err != nil {
 		return err
 	}
-	meter := &jobs.Meter{}
+	say := func(text string) { j.log.Warn(text) }
 	r := &jobs.Runner{
-		Kind: k.make(conn.chat, j.isolateBudget), Ledger: l, Door: j.door(conn, meter), Workers: j.workers, Grace: j.grace,
+		Kind: k.make(j.options, kindParts{b.conn.chat, l, say}), Ledger: l, Door: j.door(b.conn, meter), Workers: j.workers, Grace: j.grace,
 		MaxErrors: limit(j.maxErrors), Rows: before.Rows, Failed: before.Failed,
 	}
 	why := j.run(ctx, r, l, meter, before)
@@ -50,8 +51,8 @@ func (j *job) work(ctx context.Context, l *ledger.Ledger, conn *connection) erro
 	if err := l.End(ctx, state, session(meter)); err != nil {
 		return j.ended(ledger.Summary{}, why, code, err)
 	}
-	sum, err := j.books(ctx, l)
-	return j.ended(sum, why, code, err)
+	b.sum, err = j.books(ctx, l)
+	return j.ended(b.sum, why, code, err)
 }
 
 // ended is how a run with these books ends that was stopped by why, if not nil,
@@ -113,70 +114,63 @@ func session(meter *jobs.Meter) ledger.Session {
 	}
 }
 
-// books writes the reports of a run and shows its summary.
+// books writes the reports of a run, and the table of an export, and shows the
+// summary.
 func (j *job) books(ctx context.Context, l *ledger.Ledger) (ledger.Summary, error) {
-	dir := j.store.Path(l.Meta().Run)
-	sum, err := report.Write(ctx, l, dir)
+	var published string
+	if isExport(l.Meta().Kind) && l.State() == ledger.Finished {
+		var err error
+		if published, err = j.publish(ctx, l); err != nil {
+			return ledger.Summary{}, err
+		}
+	}
+	sum, err := report.Write(ctx, l, j.store.Path(l.Meta().Run))
 	if err != nil {
 		return sum, err
+	}
+	if j.telling != nil {
+		j.telling.Lock()
+		defer j.telling.Unlock()
 	}
 	if !j.quiet {
 		// The files are there; that nobody can be shown them is no reason to fail.
 		_ = show(ctx, j.w.stderr, l, j.w)
+		if published != "" {
+			fmt.Fprintln(j.w.stderr, published)
+		}
 		fmt.Fprintln(j.w.stderr, j.nextCommand(l.Meta(), sum))
 	}
-	if j.json {
+	if j.json && j.telling == nil {
 		if err := json.NewEncoder(j.w.stdout).Encode(sum); err != nil {
 			return sum, fmt.Errorf("print summary: %w", err)
 		}
 	}
-	return sum, l.Reported(ctx)
+	if err := l.Reported(ctx); err != nil || published == "" {
+		return sum, err
+	}
+	return sum, l.DropKept(ctx) // people's data lies in one place
 }
 
 // nextCommand is the end of what a run prints: where its files are, and what
 // to do next, to be pasted as it stands. Credentials are not in it.
 func (j *job) nextCommand(m ledger.Meta, s ledger.Summary) string {
-	dir := j.store.Path(m.Run)
-	failed, _, _ := report.Files(dir, m.Format)
-	text := "files: " + dir
+	text := "files: " + j.store.Path(m.Run)
 	switch {
 	case s.State != ledger.Finished:
 		text += "\nnext:  chatbatch resume " + m.Run
-	case s.Failed > 0:
-		text += fmt.Sprintf("\nnext:  chatbatch %s %s%s", m.Kind, quoted(failed), target(m)+columnFlags(m.Options))
-	default:
+	case s.Failed == 0:
 		return text
+	case s.Failed == s.ByClass[jobs.ClassBadRow]:
+		failed, _, _ := report.Files(j.store.Path(m.Run), m.Format)
+		return text + fmt.Sprintf("\nnext:  mend the bad rows in %s, and run it: chatbatch %s FILE", quoted(failed), m.Kind)
+	default:
+		text += "\nnext:  chatbatch retry " + m.Run
+		if isExport(m.Kind) {
+			text += " -o " + quoted(retryName(j.target))
+		}
 	}
 	if j.runsDir != "" {
 		text += " --runs-dir " + quoted(j.store.Dir)
-	}
-	return text
-}
-
-// target is the flags that send a command where a run went.
-func target(m ledger.Meta) string {
-	scenario, sim := strings.CutPrefix(m.Endpoint, simEndpoint)
-	switch {
-	case sim && scenario == "":
-		return " --sim"
-	case sim:
-		return " --sim-scenario " + quoted(scenario)
-	}
-	return fmt.Sprintf(" --endpoint %s --sdkappid %d --identifier %s", quoted(m.Endpoint), m.SDKAppID, quoted(m.Identifier))
-}
-
-// columnFlags are the flags by which the columns of a run's input were read.
-func columnFlags(options map[string]string) string {
-	var text string
-	for _, name := range []string{"group", "marks"} {
-		if v := options[name]; v != "" {
-			text += " --" + name + " " + quoted(v)
-		}
-	}
-	for m := range strings.SplitSeq(options["map"], "\n") {
-		if m != "" {
-			text += " --map " + quoted(m)
-		}
 	}
 	return text
 }

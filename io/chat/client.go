@@ -13,7 +13,10 @@ import (
 )
 
 // Services, the middle part of an endpoint's path.
-const serviceAVChatRoom = "group_open_avchatroom_http_svc"
+const (
+	serviceAVChatRoom = "group_open_avchatroom_http_svc"
+	serviceGroup      = "group_open_http_svc"
+)
 
 // Bounds of a call.
 const (
@@ -110,10 +113,30 @@ type envelope struct {
 
 func (e *envelope) status() *envelope { return e }
 
+// refusal is the error of what the server refused in this answer: all of it,
+// or one of its groups.
+func (e *envelope) refusal(command, sig string, code Code, info string) *Error {
+	return &Error{
+		Command:   command,
+		Code:      code,
+		Info:      clip(scrub(clip(info, maxScan), sig), maxInfo),
+		RequestID: clip(scrub(clip(e.RequestID, maxScan), sig), maxExcerpt),
+	}
+}
+
 // An answer is a pointer to an answer struct.
 type answer[T any] interface {
 	*T
 	status() *envelope
+}
+
+// A lister is an answer with a list of members.
+type lister interface{ list() *memberList }
+
+// A finisher is an answer with more to read once it is known to be no
+// refusal. An error of finish makes the answer unusable.
+type finisher interface {
+	finish(command, sig string) error
 }
 
 // call sends req to one endpoint and decodes its answer: the one way of a
@@ -135,27 +158,40 @@ func call[T any, P answer[T]](ctx context.Context, c *Client, service, command s
 // not known are let pass: the API adds some without notice.
 func decode[T any, P answer[T]](command string, body []byte, sig string) (P, error) {
 	p := P(new(T))
-	err := errors.New("no JSON object")
-	if first := bytes.TrimLeft(body, " \t\r\n"); len(first) > 0 && first[0] == '{' {
-		err = json.Unmarshal(body, p)
-	}
+	err := unmarshal(body, p)
 	// A field of a wrong type does not stop the decoder. So a refusal is
 	// known as one although another field of it cannot be read.
 	e := p.status()
 	switch {
 	case e.ErrorCode != nil && (*e.ErrorCode != 0 || e.ActionStatus == "FAIL"):
-		return nil, &Error{
-			Command:   command,
-			Code:      *e.ErrorCode,
-			Info:      clip(scrub(clip(e.ErrorInfo, maxScan), sig), maxInfo),
-			RequestID: clip(scrub(clip(e.RequestID, maxScan), sig), maxExcerpt),
-		}
+		return nil, e.refusal(command, sig, *e.ErrorCode, e.ErrorInfo)
 	case err == nil && e.ErrorCode == nil:
 		err = errors.New("no ErrorCode")
+	case err == nil:
+		if f, ok := any(p).(finisher); ok {
+			err = f.finish(command, sig)
+		}
 	}
 	if err != nil {
 		return nil, &TransportError{Command: command, Status: http.StatusOK, Reason: ReasonNotJSON,
 			Err: fmt.Errorf("%w: %s", withoutURL(err, sig), excerpt(body, sig))}
 	}
 	return p, nil
+}
+
+// unmarshal decodes body, which must be one JSON object, into an answer. A
+// list of members is taken out first, and read by finish.
+func unmarshal(body []byte, answer any) error {
+	first := bytes.TrimLeft(body, " \t\r\n")
+	if len(first) == 0 || first[0] != '{' {
+		return errors.New("no JSON object")
+	}
+	if l, ok := answer.(lister); ok {
+		rest, err := l.list().take(body)
+		if err != nil {
+			return err
+		}
+		body = rest
+	}
+	return json.Unmarshal(body, answer)
 }

@@ -214,6 +214,13 @@ func TestAnswers(t *testing.T) {
 		{name: "text code", body: `{"ErrorCode":"0"}`, reason: ReasonNotJSON},
 		{name: "broken code", body: `{"ErrorCode":0.5}`, reason: ReasonNotJSON},
 		{name: "huge code", body: `{"ErrorCode":99999999999999999999}`, reason: ReasonNotJSON},
+		{name: "ok, cursor of another type", body: `{"ErrorCode":0,"NextTimestamp":{}}`, reason: ReasonNotJSON},
+		{name: "ok, list first", body: `{"MemberList":[{"Member_Account":"a"}],"ErrorCode":0}`},
+		{name: "refused, list of nothing first", body: `{"MemberList":[{}],"NextTimestamp":[],"ErrorCode":10004}`, code: 10004},
+		{name: "ok, list of nothing", body: `{"ErrorCode":0,"MemberList":[{}]}`, reason: ReasonNotJSON},
+		{name: "cut in the list", body: `{"ErrorCode":0,"MemberList":[{"Member_Account":"a"}`, reason: ReasonNotJSON},
+		{name: "refused, but cut in the list", body: `{"ErrorCode":10004,"MemberList":[{"Member_Acc`, reason: ReasonNotJSON},
+		{name: "list behind the object", body: okBody + `,"MemberList":[]`, reason: ReasonNotJSON},
 		{name: "ok, list of another type", body: `{"ErrorCode":0,"MemberList":{"a":1}}`, reason: ReasonNotJSON},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -243,8 +250,8 @@ func TestNumbersAreExact(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if page.Next != big-6 || page.Members[0].JoinTime != big-2 {
-		t.Errorf("got next %d, join time %d", page.Next, page.Members[0].JoinTime)
+	if page.Next != big-6 || string(page.Members[0].Fields[0].Value) != fmt.Sprint(big-2) {
+		t.Errorf("got next %d, member %s", page.Next, page.Members[0])
 	}
 	got, err := c.ModifyMarks(t.Context(), "g", SetMarks, nil)
 	if err != nil {
@@ -306,7 +313,8 @@ func TestCheck(t *testing.T) {
 // them shows the signature.
 func FuzzDecode(f *testing.F) {
 	for _, s := range []string{okBody, "", "null", "[]", `{"ErrorCode":10002}`, `{"ErrorCode":0,"MemberList":[{"Marks":[1]}]}`,
-		`{"ErrorCode":60002,"ErrorInfo":"` + testSig + `"}`, "<html>usersig=" + testSig, `{"errorcode":0,"ErrorCode":1e2}`} {
+		`{"ErrorCode":60002,"ErrorInfo":"` + testSig + `"}`, "<html>usersig=" + testSig, `{"errorcode":0,"ErrorCode":1e2}`,
+		`{"ErrorCode":0,"MemberList":[{"Member_Account":"a","` + testSig + `":x}]}`, `{"ErrorCode":0,"GroupInfo":[{"GroupId":"a","ErrorCode":1}],"Next":"1"}`} {
 		f.Add([]byte(s))
 	}
 	f.Fuzz(func(t *testing.T, body []byte) {
@@ -314,6 +322,10 @@ func FuzzDecode(f *testing.F) {
 		checkDecoded(t, body, marks != nil, err)
 		online, err := decode[onlineAnswer]("get_members", body, testSig)
 		checkDecoded(t, body, online != nil, err)
+		info, err := decode[groupInfoAnswer]("get_group_info", body, testSig)
+		checkDecoded(t, body, info != nil, err)
+		list, err := decode[groupListAnswer]("get_appid_group_list", body, testSig)
+		checkDecoded(t, body, list != nil, err)
 	})
 }
 

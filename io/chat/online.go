@@ -1,21 +1,17 @@
 package chat
 
-import "context"
+import (
+	"context"
+	"encoding/json"
+)
 
 // CommandGetMembers is the command of [Client.OnlineMembers].
 const CommandGetMembers = "get_members"
 
-// An OnlineMember is a member of an AVChatRoom who is online.
-type OnlineMember struct {
-	Account  string `json:"Member_Account"`
-	JoinTime int64  // Unix seconds
-	NickName string
-	Avatar   string // URL
-}
-
-// An OnlinePage is one page of an online list.
+// An OnlinePage is one page of an online list. By the documentation the fields
+// of its members are JoinTime (Unix seconds), NickName and Avatar (a URL).
 type OnlinePage struct {
-	Members []OnlineMember
+	Members []Member
 	Next    int64 // timestamp of the next call; 0 (also when the server leaves it out): this page is the last
 }
 
@@ -27,8 +23,19 @@ type onlineRequest struct {
 
 type onlineAnswer struct {
 	envelope
-	MemberList    []OnlineMember
-	NextTimestamp int64
+	memberList
+	NextTimestamp json.RawMessage
+
+	page OnlinePage
+}
+
+func (a *onlineAnswer) finish(string, string) (err error) {
+	if err = a.read(); err != nil {
+		return err
+	}
+	a.page.Members = a.members
+	a.page.Next, err = number("NextTimestamp", a.NextTimestamp, 0)
+	return err
 }
 
 // OnlineMembers reads one page of the members of an AVChatRoom who are online,
@@ -38,6 +45,9 @@ type onlineAnswer struct {
 // server never lists more than the 1,000 newest (30 without the edition), and
 // its list is up to 40 s old. Members with mark 600 come only if asked for.
 //
+// A member without an account makes the page unusable: a [*TransportError],
+// [ReasonNotJSON].
+//
 // API: v4/group_open_avchatroom_http_svc/get_members
 func (c *Client) OnlineMembers(ctx context.Context, group string, mark Mark, timestamp int64) (OnlinePage, error) {
 	a, err := call[onlineAnswer](ctx, c, serviceAVChatRoom, CommandGetMembers,
@@ -45,5 +55,5 @@ func (c *Client) OnlineMembers(ctx context.Context, group string, mark Mark, tim
 	if err != nil {
 		return OnlinePage{}, err
 	}
-	return OnlinePage{Members: a.MemberList, Next: a.NextTimestamp}, nil
+	return a.page, nil
 }

@@ -38,12 +38,13 @@ func (v Verdict) String() string {
 
 // Classes of rows that fail by a ruling.
 const (
-	ClassRefused       = "refused"         // the server refuses the row or its chunk
-	ClassGroupNotFound = "group_not_found" // 10010
-	ClassInvalidGroup  = "invalid_group"   // 10015
-	ClassNoPermission  = "no_permission"   // 10007
-	ClassServerError   = "server_error"    // a transient code that outlasted all retries
-	ClassNoAnswer      = "no_answer"       // no usable answer outlasted all retries
+	ClassRefused       = "refused"           // the server refuses the row or its chunk
+	ClassGroupNotFound = "group_not_found"   // 10010
+	ClassInvalidGroup  = "invalid_group"     // 10015
+	ClassNoPermission  = "no_permission"     // 10007
+	ClassAbsent        = "offline_or_absent" // 10019, 70107: there is no such account
+	ClassServerError   = "server_error"      // a transient code that outlasted all retries
+	ClassNoAnswer      = "no_answer"         // no usable answer outlasted all retries
 )
 
 // A Ruling is what to do about one ErrorCode, or about a call without an
@@ -143,7 +144,7 @@ var rulings = [...]ruled{
 	chunk(10016, "the app's own webhook refused the operation"),
 	chunk(10017, "refused (code of another API)"),
 	split(10018, FailGroup, "the answer would be larger than 1 MB"),
-	fail(10019, FailRow, ClassRefused, "a requested account does not exist"),
+	fail(10019, FailRow, ClassAbsent, "a requested account does not exist"),
 	chunk(10021, "refused (code of another API)"),
 	chunk(10023, "refused (code of another API)"),
 	chunk(10024, "refused (code of another API)"),
@@ -202,7 +203,7 @@ var rulings = [...]ruled{
 		Meaning: "too many wrong UserSigs, locked for a minute", Hint: hintKey + "; then wait a minute"}},
 	stop(70051, "the admin account is on a block list", hintVendor),
 	resign(70052, "the UserSig is no longer valid", hintSig),
-	fail(70107, FailRow, ClassRefused, "the account is not imported"),
+	fail(70107, FailRow, ClassAbsent, "the account is not imported"),
 	stop(70114, "restricted for security reasons", hintVendor),
 	retry(70169, 0, "time-out inside the server"),
 	retry(70202, 0, "time-out inside the server"),

@@ -34,7 +34,7 @@ const expected = `
 10016:       chunk, chunk, chunk, * refused
 10017:       chunk, chunk, chunk, * refused
 10018:       split, group, group, * refused
-10019:       row, row, row, * refused
+10019:       row, row, row, * offline_or_absent
 10021:       chunk, chunk, chunk, * refused
 10023-10025: chunk, chunk, chunk, * refused
 10026:       run, run, run, *
@@ -70,7 +70,7 @@ const expected = `
 70050:       retry, run, run, 1 pause
 70051:       run, run, run, *
 70052:       resign, run, run, 1
-70107:       row, row, row, * refused
+70107:       row, row, row, * offline_or_absent
 70114:       run, run, run, *
 70169:       retry, chunk, chunk, * server_error
 70202:       retry, chunk, chunk, * server_error

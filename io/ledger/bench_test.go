@@ -34,7 +34,7 @@ func planMany(t testing.TB, l *Ledger, rows int, settle bool) {
 			must(t, l.PlanChunk(fmt.Sprint("@TGS#1GROUP", g), chunk))
 		}
 	}
-	must(t, l.PlanDone(t.Context(), int64(rows)))
+	must(t, l.PlanDone(t.Context(), int64(rows), 0))
 	if !settle {
 		return
 	}
@@ -101,6 +101,55 @@ func BenchmarkSettle(b *testing.B) {
 			b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "chunks/s")
 		})
 	}
+}
+
+// One operation is an entry, sent and settled by itself: two durable changes.
+// Chunks of 500 are folded in between.
+func BenchmarkSettleEntries(b *testing.B) {
+	for _, callers := range []int{1, 16, 64} {
+		b.Run(fmt.Sprint(callers), func(b *testing.B) {
+			_, l := create(b, "r1")
+			planMany(b, l, b.N, false)
+			must(b, l.Begin(b.Context()))
+			b.ResetTimer()
+			for c, err := range l.Pending(b.Context()) {
+				must(b, err)
+				settleEntries(b, l, c, callers)
+			}
+			b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "entries/s")
+		})
+	}
+}
+
+// One operation is a group of an export: 64 KiB kept, and a durable change.
+func BenchmarkKeepAndSettle(b *testing.B) {
+	_, l := create(b, "r1")
+	planMany(b, l, b.N*500, false)
+	must(b, l.Begin(b.Context()))
+	data := make([]byte, 64<<10)
+	b.SetBytes(int64(len(data)))
+	b.ResetTimer()
+	work := make(chan Chunk)
+	var wg sync.WaitGroup
+	for range 64 {
+		wg.Go(func() {
+			for c := range work {
+				s, err := l.Keep(b.Context(), data)
+				if err == nil {
+					err = l.SettleWith(b.Context(), c.ID, someOutcomes(len(c.Entries)), fmt.Append(nil, s), Cost{1, 0})
+				}
+				if err != nil {
+					b.Error(err)
+				}
+			}
+		})
+	}
+	for c, err := range l.Pending(b.Context()) {
+		must(b, err)
+		work <- c
+	}
+	close(work)
+	wg.Wait()
 }
 
 // LEDGER_ROWS=5000000 go test -run TestRowsInBoundedMemory -v ./io/ledger

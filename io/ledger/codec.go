@@ -18,6 +18,7 @@ import (
 //	          then 0: same data as before; else length of data + 1, data
 //	outcomes  number of different outcomes; each: class, code, error, attempts;
 //	          then runs: which outcome, for how many entries
+//	note      as the kind has made it
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
@@ -217,6 +218,39 @@ func decodeEntries(asks, numsBlob []byte, n int) ([]Entry, error) {
 		entries[i].Rows, all = all[:c:c], all[c:]
 	}
 	return entries, nil
+}
+
+// firstAsk takes the data of the first entry off a chunk's asks.
+func firstAsk(asks []byte) ([]byte, error) {
+	d, err := unseal(asks)
+	if err != nil {
+		return nil, err
+	}
+	d.string()
+	var data []byte
+	if size := d.uint(); size > 0 {
+		data = bytes.Clone(d.bytes(size - 1))
+	}
+	if d.bad {
+		return nil, d.end()
+	}
+	return data, nil
+}
+
+// sealNote keeps nil apart from empty: no note is no blob.
+func sealNote(note []byte) []byte {
+	if note == nil {
+		return nil
+	}
+	return seal(bytes.Clone(note)) // the caller's array is not ours to write in
+}
+
+func openNote(blob []byte) ([]byte, error) {
+	d, err := unseal(blob)
+	if err != nil {
+		return nil, err
+	}
+	return bytes.Clone(d.b), nil
 }
 
 func encodeOutcomes(outcomes []Outcome) []byte {

@@ -27,12 +27,14 @@ var (
 	ErrNotPlanned = errors.New("planning never ended: the run counts as never begun")
 	// ErrFinished says that a run is finished and cannot begin again.
 	ErrFinished = errors.New("run is finished")
-	// ErrSettled says that a chunk has its outcomes already.
-	ErrSettled = errors.New("chunk is settled already")
+	// ErrSettled says that a chunk, or an entry, has its outcome already.
+	ErrSettled = errors.New("settled already")
 	// ErrLocked says that another process holds the lock.
 	ErrLocked = errors.New("locked by another process")
 	// ErrNotQueued says that a change was not made, nor will be.
 	ErrNotQueued = errors.New("change was not queued")
+	// ErrDropped says that what a run fetched was removed; see Ledger.DropKept.
+	ErrDropped = errors.New("what the run fetched was removed")
 	// ErrClosed says that the Ledger was closed.
 	ErrClosed = errors.New("ledger is closed")
 )
@@ -91,6 +93,8 @@ func diagnose(err error) (hint string, kind error) {
 		switch {
 		case errors.Is(err, ErrDamaged):
 			return hintDamaged, nil
+		case errors.Is(err, ErrDropped):
+			return "to fetch it again, start a new run with --fresh", nil
 		case errors.Is(err, ErrForeign):
 			return "name another run, or another directory of runs", nil
 		case errors.Is(err, fs.ErrPermission):

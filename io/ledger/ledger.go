@@ -1,8 +1,8 @@
 // Package ledger is the durable record of a run: what its input said, what was
 // planned, what was sent, and what became of every row.
 //
-// A run has a directory in a [Store] and in it one SQLite file. It promises
-// three things. What a method has returned for is on disk: the process or the
+// A run has a directory in a [Store] and in it one SQLite file, and beside it,
+// for what an export fetches, one file that only grows. It promises three things. What a method has returned for is on disk: the process or the
 // machine may die in the next instant. A row has one outcome: [Ledger.Rows]
 // checks it, row by row, and stops with [ErrUnbalanced] where it is not so.
 // And a run whose planning never ended counts as never begun.
@@ -76,7 +76,11 @@ type Chunk struct {
 	ID      int64 // in plan order
 	Group   string
 	Entries []Entry
-	InDoubt bool // sent, but not settled, by an earlier process
+	InDoubt bool // it, or an entry, was sent by an earlier session that did not settle it
+
+	// Settled has the outcomes of entries that SettleEntry has settled, by
+	// their place in Entries; nil if there is none.
+	Settled map[int]Outcome
 }
 
 // Outcome is what became of a row. Its zero value is a success at no attempt.
@@ -117,6 +121,8 @@ type Ledger struct {
 	plan  *planner // until PlanDone; only the planning goroutine touches it
 	write *writer  // from PlanDone on
 
+	kept keptFile // what chunks brought home
+
 	session atomic.Int64            // number of the session, 0 outside of Begin and End
 	note    atomic.Pointer[Session] // newest figures of the session
 
@@ -130,6 +136,12 @@ func (l *Ledger) Meta() Meta { return l.meta }
 
 // Path returns the name of the ledger's file.
 func (l *Ledger) Path() string { return l.path }
+
+func (l *Ledger) isClosed() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.closed
+}
 
 // State returns where the run stands, as of Open or of the last change made
 // through this Ledger. (A reader sees the newest in [Ledger.Summary].)
@@ -170,7 +182,7 @@ func (l *Ledger) Close() error {
 	// A checkpoint that a reader stands in the way of is made by the next
 	// one: nothing is lost, the -wal file stays.
 	_, _ = l.conn.ExecContext(ctx, "PRAGMA wal_checkpoint(TRUNCATE)")
-	for _, e := range []error{l.conn.Close(), l.db.Close(), l.seq.close()} {
+	for _, e := range []error{l.conn.Close(), l.db.Close(), l.seq.close(), l.kept.close()} {
 		if err == nil {
 			err = e
 		}

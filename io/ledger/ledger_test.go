@@ -66,7 +66,7 @@ func planSmallErr(ctx context.Context, l *Ledger) error {
 		l.PlanFailed(6, Outcome{Class: "bad_row", Error: "no account"}),
 		l.PlanChunk("g1", []Entry{{"ann", []byte{1}, []int64{0, 4}}, {"bob", []byte{1}, []int64{2}}}),
 		l.PlanChunk("g2", []Entry{{"cat", nil, []int64{7}}, {"dan", []byte{2, 3}, []int64{3}}, {"eve", []byte{2, 3}, []int64{5}}}),
-		l.PlanDone(ctx, 8),
+		l.PlanDone(ctx, 8, 0),
 	)
 }
 
@@ -109,8 +109,8 @@ func TestRunFromPlanToFinish(t *testing.T) {
 	planSmall(t, l)
 	ctx := t.Context()
 	diff(t, "pending", pendingOf(t, l), []Chunk{
-		{1, "g1", []Entry{{"ann", []byte{1}, []int64{0, 4}}, {"bob", []byte{1}, []int64{2}}}, false},
-		{2, "g2", []Entry{{"cat", nil, []int64{7}}, {"dan", []byte{2, 3}, []int64{3}}, {"eve", []byte{2, 3}, []int64{5}}}, false},
+		{1, "g1", []Entry{{"ann", []byte{1}, []int64{0, 4}}, {"bob", []byte{1}, []int64{2}}}, false, nil},
+		{2, "g2", []Entry{{"cat", nil, []int64{7}}, {"dan", []byte{2, 3}, []int64{3}}, {"eve", []byte{2, 3}, []int64{5}}}, false, nil},
 	})
 	must(t, l.Begin(ctx))
 	must(t, l.Sent(ctx, 1))
@@ -292,13 +292,13 @@ func TestPlanMustBalance(t *testing.T) {
 		want error
 	}{
 		{"a row in no chunk", func(l *Ledger) error {
-			return errors.Join(l.PlanSource(0, 2, "a"), l.PlanSource(1, 3, "b"), l.PlanChunk("g", []Entry{{"a", nil, []int64{0}}}), l.PlanDone(l.base, 2))
+			return errors.Join(l.PlanSource(0, 2, "a"), l.PlanSource(1, 3, "b"), l.PlanChunk("g", []Entry{{"a", nil, []int64{0}}}), l.PlanDone(l.base, 2, 0))
 		}, ErrUnbalanced},
 		{"a row too many", func(l *Ledger) error {
-			return errors.Join(l.PlanSource(0, 2, "a"), l.PlanFailed(0, Outcome{Class: "x"}), l.PlanChunk("g", []Entry{{"a", nil, []int64{0}}}), l.PlanDone(l.base, 1))
+			return errors.Join(l.PlanSource(0, 2, "a"), l.PlanFailed(0, Outcome{Class: "x"}), l.PlanChunk("g", []Entry{{"a", nil, []int64{0}}}), l.PlanDone(l.base, 1, 0))
 		}, ErrUnbalanced},
 		{"a row not on record", func(l *Ledger) error {
-			return errors.Join(l.PlanFailed(0, Outcome{Class: "x"}), l.PlanDone(l.base, 1))
+			return errors.Join(l.PlanFailed(0, Outcome{Class: "x"}), l.PlanDone(l.base, 1, 0))
 		}, ErrUnbalanced},
 		{"rows out of order", func(l *Ledger) error { return l.PlanSource(1, 2, "a") }, nil},
 		{"lines out of order", func(l *Ledger) error { return errors.Join(l.PlanSource(0, 3, "a"), l.PlanSource(1, 2, "b")) }, nil},
@@ -313,7 +313,7 @@ func TestPlanMustBalance(t *testing.T) {
 			if err == nil || tt.want != nil && !errors.Is(err, tt.want) {
 				t.Errorf("got %v, want %v", err, tt.want)
 			}
-			if again := l.PlanDone(t.Context(), 0); again == nil {
+			if again := l.PlanDone(t.Context(), 0, 0); again == nil {
 				t.Error("PlanDone after an error: got nil")
 			}
 			must(t, l.Close())
@@ -327,7 +327,7 @@ func TestPlanMustBalance(t *testing.T) {
 func TestEmptyInput(t *testing.T) {
 	_, l := create(t, "r1")
 	ctx := t.Context()
-	must(t, l.PlanDone(ctx, 0))
+	must(t, l.PlanDone(ctx, 0, 0))
 	must(t, l.Begin(ctx))
 	must(t, l.End(ctx, Finished, Session{}))
 	if rows, chunks := rowsOf(t, l), pendingOf(t, l); len(rows)+len(chunks) != 0 {
@@ -396,7 +396,7 @@ func TestWindows(t *testing.T) {
 			}
 		}
 	}
-	must(t, l.PlanDone(t.Context(), rows))
+	must(t, l.PlanDone(t.Context(), rows, 0))
 	must(t, l.Settle(t.Context(), 1, make([]Outcome, 500), Cost{1, 0}))
 	v, err := l.View(t.Context())
 	must(t, err)

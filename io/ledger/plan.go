@@ -167,15 +167,19 @@ func (l *Ledger) planned(p *planner, size int, insert string, args ...any) error
 }
 
 // PlanDone ends the planning of a run of so many rows, in one durable step. The
-// plan must balance: every row is in one chunk, or failed. Until PlanDone has
-// returned nil the run counts as never begun.
-func (l *Ledger) PlanDone(ctx context.Context, rows int64) error {
+// plan must balance: every row is in one chunk, or failed. superseded says how
+// many of them a later row of the same account replaced: they share its outcome.
+// Until PlanDone has returned nil the run counts as never begun.
+func (l *Ledger) PlanDone(ctx context.Context, rows, superseded int64) error {
 	err := l.planning("end the plan", func(p *planner) error {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
 		if p.next != rows || p.rows != rows {
 			return fmt.Errorf("%w: of %d rows, %d are on record and %d planned", ErrUnbalanced, rows, p.next, p.rows)
+		}
+		if superseded < 0 || superseded > rows {
+			return fmt.Errorf("%w: of %d rows, %d are superseded", ErrUnbalanced, rows, superseded)
 		}
 		if err := errors.Join(l.flushSource(p), l.flushRefused(p)); err != nil {
 			return err
@@ -186,7 +190,7 @@ func (l *Ledger) PlanDone(ctx context.Context, rows int64) error {
 			}
 			p.open = false
 		}
-		return l.sealPlan(l.base, p)
+		return l.sealPlan(l.base, p, superseded)
 	})
 	if err != nil {
 		return err
@@ -197,13 +201,13 @@ func (l *Ledger) PlanDone(ctx context.Context, rows int64) error {
 }
 
 // sealPlan makes all of the plan durable and then, in one step, valid.
-func (l *Ledger) sealPlan(ctx context.Context, p *planner) error {
+func (l *Ledger) sealPlan(ctx context.Context, p *planner, superseded int64) error {
 	if err := l.exec(ctx, "PRAGMA synchronous = FULL", "BEGIN IMMEDIATE"); err != nil {
 		return err
 	}
 	p.open = true
-	_, err := l.conn.ExecContext(ctx, `UPDATE books SET rows = ?, chunks = ?, failed = ?, commits = 1,
-		groups = (SELECT count(DISTINCT grp) FROM chunk)`, p.next, p.chunks, p.failed)
+	_, err := l.conn.ExecContext(ctx, `UPDATE books SET rows = ?, chunks = ?, failed = ?, superseded = ?, commits = 1,
+		groups = (SELECT count(DISTINCT grp) FROM chunk)`, p.next, p.chunks, p.failed, superseded)
 	if err != nil {
 		return err
 	}

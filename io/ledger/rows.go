@@ -162,10 +162,7 @@ func (r *rowReader) row(num, line int64, raw string) (more bool, err error) {
 	case rowUnprocessed:
 	default:
 		o.Outcome = r.tables.list[k-firstOutcome]
-		o.Status = Succeeded
-		if o.Outcome.Class != "" {
-			o.Status = Failed
-		}
+		o.Status = statusOf(o.Outcome)
 	}
 	return r.yield(o, nil), nil
 }
@@ -200,9 +197,9 @@ func (r *rowReader) load(lo int64) error {
 // outcomes take too much room.
 func (r *rowReader) fill() (full bool, err error) {
 	for _, query := range []string{
-		"SELECT id, rows, nums, outcomes FROM refused WHERE hi >= ? AND lo < ?",
-		`SELECT c.id, c.entries, c.nums, p.outcomes FROM chunk c LEFT JOIN progress p ON p.chunk = c.id
-			WHERE c.hi >= ? AND c.lo < ?`,
+		"SELECT id, rows, nums, outcomes, 0 FROM refused WHERE hi >= ? AND lo < ?",
+		`SELECT c.id, c.entries, c.nums, p.outcomes, p.outcomes IS NULL AND ` + r.v.hasEntries() + `
+			FROM chunk c LEFT JOIN progress p ON p.chunk = c.id WHERE c.hi >= ? AND c.lo < ?`,
 	} {
 		if full, err = r.fillFrom(query); full || err != nil {
 			return full, err
@@ -221,10 +218,18 @@ func (r *rowReader) fillFrom(query string) (full bool, err error) {
 	for rows.Next() {
 		var id int64
 		var n int
-		if err := rows.Scan(&id, &n, &numbers, &outcomes); err != nil {
+		var has bool
+		if err := rows.Scan(&id, &n, &numbers, &outcomes, &has); err != nil {
 			return false, err
 		}
-		if err := r.mark(n, numbers, outcomes); err != nil {
+		var of entriesOf
+		if has {
+			of, err = r.v.entries(r.ctx, id, n)
+		}
+		if err == nil {
+			err = r.mark(n, numbers, outcomes, of.settled)
+		}
+		if err != nil {
 			return false, fmt.Errorf("chunk %d: %w", id, err)
 		}
 		if r.tables.text > windowText && r.hi-r.lo > windowLeast {
@@ -235,8 +240,8 @@ func (r *rowReader) fillFrom(query string) (full bool, err error) {
 }
 
 // mark enters the rows of one chunk, or of one blob of refused rows, that lie in
-// the window. A nil outcomes means not settled.
-func (r *rowReader) mark(entries int, numbers, outcomes []byte) error {
+// the window. A nil outcomes means not settled, but for the entries in settled.
+func (r *rowReader) mark(entries int, numbers, outcomes []byte, settled map[int]Outcome) error {
 	n, err := decodeNums(numbers, entries)
 	if err != nil {
 		return err
@@ -262,6 +267,8 @@ func (r *rowReader) mark(entries int, numbers, outcomes []byte) error {
 				number[w] = r.tables.number(different[w])
 			}
 			k = number[w]
+		} else if o, ok := settled[i]; ok {
+			k = r.tables.number(o)
 		}
 		if r.state[num-r.lo] != rowNowhere {
 			k = rowTwice

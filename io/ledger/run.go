@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"fmt"
 	"iter"
+	"slices"
 	"time"
 )
 
@@ -136,51 +137,101 @@ func (l *Ledger) Unsent(ctx context.Context, chunk int64) error {
 
 // Settle notes what became of a chunk: one outcome per entry, in their order,
 // and what that took. A chunk is settled once (ErrSettled).
+//
+// Entries that SettleEntry has settled keep their outcome, whatever is given for
+// them, and c is what came on top of theirs.
 func (l *Ledger) Settle(ctx context.Context, chunk int64, outcomes []Outcome, c Cost) error {
-	blob := encodeOutcomes(outcomes) // here and not in the writer: many may do it at once
-	return l.change(ctx, fmt.Sprintf("settle chunk %d", chunk), func(b *batch) error {
-		if readProgress(b, chunk).settled {
-			return ErrSettled
-		}
-		var entries int
-		var numbers []byte
-		if !b.row("SELECT entries, nums FROM chunk WHERE id = ?", []any{chunk}, &entries, &numbers) {
-			if b.err != nil {
-				return nil
-			}
-			return fmt.Errorf("there is no chunk %d", chunk)
-		}
-		if len(outcomes) != entries {
-			return fmt.Errorf("%d outcomes for %d entries", len(outcomes), entries)
-		}
-		if err := b.count(outcomes, numbers); err != nil {
-			return err
-		}
-		b.books.settled++
-		b.books.calls += int64(c.Calls)
-		b.books.retries += int64(c.Retries)
-		b.exec(`INSERT INTO progress (chunk, sent, doubt, calls, retries, outcomes) VALUES (?, 0, 0, ?, ?, ?)
-			ON CONFLICT DO UPDATE SET calls = excluded.calls, retries = excluded.retries, outcomes = excluded.outcomes`,
-			chunk, c.Calls, c.Retries, blob)
-		return nil
-	})
+	return l.SettleWith(ctx, chunk, outcomes, nil, c)
 }
 
-// count adds the rows of a chunk to the batch's books.
-func (b *batch) count(outcomes []Outcome, numbers []byte) error {
-	n, err := decodeNums(numbers, len(outcomes))
+// SettleWith is [Ledger.Settle] with a note of the kind's own, e.g. the spans of
+// what it has kept for the chunk; nil is none. What was kept before is on disk
+// before the note is.
+func (l *Ledger) SettleWith(ctx context.Context, chunk int64, outcomes []Outcome, note []byte, c Cost) error {
+	// Encoded here and not in the writer: many may do it at once.
+	s := &settlement{chunk, outcomes, encodeOutcomes(outcomes), sealNote(note), c}
+	return l.settling(ctx, fmt.Sprintf("settle chunk %d", chunk), s.apply)
+}
+
+// settlement is what became of a chunk.
+type settlement struct {
+	chunk      int64
+	outcomes   []Outcome
+	blob, note []byte // outcomes encoded, and the note sealed
+	cost       Cost
+}
+
+func (s *settlement) apply(b *batch) error {
+	if readProgress(b, s.chunk).settled {
+		return ErrSettled
+	}
+	entries, numbers, err := readRows(b, s.chunk)
+	if err != nil {
+		return err
+	}
+	if len(s.outcomes) != entries {
+		return fmt.Errorf("%d outcomes for %d entries", len(s.outcomes), entries)
+	}
+	before, err := b.entries(s.chunk, entries)
+	if err != nil {
+		return err
+	}
+	err = b.count(numbers, entries, func(i int) (Outcome, bool) {
+		_, counted := before.settled[i]
+		return s.outcomes[i], !counted
+	})
+	if err != nil {
+		return err
+	}
+	if before.settled != nil {
+		s.blob = encodeOutcomes(merged(s.outcomes, before.settled))
+	}
+	b.books.settled++
+	b.books.calls += int64(s.cost.Calls)
+	b.books.retries += int64(s.cost.Retries)
+	b.exec("DELETE FROM entry WHERE chunk = ?", s.chunk)
+	b.exec(`INSERT INTO progress (chunk, sent, doubt, calls, retries, outcomes, settled, note) VALUES (?, 0, 0, ?, ?, ?, ?, ?)
+		ON CONFLICT DO UPDATE SET calls = excluded.calls, retries = excluded.retries, outcomes = excluded.outcomes,
+			settled = excluded.settled, note = excluded.note`, s.chunk, int64(s.cost.Calls)+before.calls,
+		int64(s.cost.Retries)+before.retries, s.blob, time.Now().UnixMilli(), s.note)
+	return nil
+}
+
+// merged returns outcomes with those that were settled before in their places.
+func merged(outcomes []Outcome, settled map[int]Outcome) []Outcome {
+	all := slices.Clone(outcomes)
+	for i, o := range settled {
+		all[i] = o
+	}
+	return all
+}
+
+// readRows returns how many entries a chunk has, and the numbers of its rows.
+func readRows(b *batch, chunk int64) (entries int, numbers []byte, err error) {
+	if !b.row("SELECT entries, nums FROM chunk WHERE id = ?", []any{chunk}, &entries, &numbers) && b.err == nil {
+		return 0, nil, fmt.Errorf("there is no chunk %d", chunk)
+	}
+	return entries, numbers, b.err
+}
+
+// count adds the rows of a chunk's entries to the batch's books; outcome says
+// what became of an entry, and whether it is to be counted now.
+func (b *batch) count(numbers []byte, entries int, outcome func(i int) (o Outcome, now bool)) error {
+	n, err := decodeNums(numbers, entries)
 	if err != nil {
 		return err
 	}
 	var d delta
 	failed := make(map[tallyKey]tallyRow)
 	err = n.each(func(i int, num int64) error {
-		if outcomes[i].Class == "" {
+		switch o, now := outcome(i); {
+		case !now:
+		case o.Class == "":
 			d.succeeded++
-			return nil
+		default:
+			d.failed++
+			addTally(failed, o, 1, num)
 		}
-		d.failed++
-		addTally(failed, outcomes[i], 1, num)
 		return nil
 	})
 	if err != nil {
@@ -226,28 +277,57 @@ func (l *Ledger) pending(ctx context.Context, after int64) ([]Chunk, error) {
 	if s := l.State(); s == Planning {
 		return nil, ErrNotPlanned
 	}
-	rows, err := l.read.QueryContext(ctx, `SELECT c.id, c.grp, c.entries, c.nums, c.asks, coalesce(p.sent, 0)
-		FROM chunk c LEFT JOIN progress p ON p.chunk = c.id
-		WHERE c.id > ? AND p.outcomes IS NULL ORDER BY c.id LIMIT ?`, after, pendingStep)
+	// One moment for chunks and entries: between the two, entries could be
+	// folded into their chunk, and it would seem that none is settled.
+	v, err := l.View(ctx)
 	if err != nil {
 		return nil, err
 	}
+	defer v.Close()
+	chunks, entries, err := v.pending(ctx, after)
+	if err != nil {
+		return nil, err
+	}
+	for _, i := range entries {
+		c := &chunks[i]
+		of, err := v.entries(ctx, c.ID, len(c.Entries))
+		if err != nil {
+			return nil, fmt.Errorf("chunk %d: %w", c.ID, err)
+		}
+		c.Settled, c.InDoubt = of.settled, c.InDoubt || of.inDoubt
+	}
+	return chunks, nil
+}
+
+// pending reads the next chunks that are not settled, and which of them have
+// records of their entries.
+func (v *View) pending(ctx context.Context, after int64) (chunks []Chunk, entries []int, err error) {
+	rows, err := v.conn.QueryContext(ctx, `SELECT c.id, c.grp, c.entries, c.nums, c.asks, coalesce(p.sent, 0), `+v.hasEntries()+`
+		FROM chunk c LEFT JOIN progress p ON p.chunk = c.id
+		WHERE c.id > ? AND p.outcomes IS NULL ORDER BY c.id LIMIT ?`, after, pendingStep)
+	if err != nil {
+		return nil, nil, err
+	}
 	defer rows.Close()
-	session := l.session.Load()
-	chunks := make([]Chunk, 0, pendingStep)
+	session := v.l.session.Load()
+	chunks = make([]Chunk, 0, pendingStep)
 	for rows.Next() {
 		var c Chunk
 		var n int
 		var numbers, asks sql.RawBytes
 		var sent int64
-		if err := rows.Scan(&c.ID, &c.Group, &n, &numbers, &asks, &sent); err != nil {
-			return nil, err
+		var has bool
+		if err := rows.Scan(&c.ID, &c.Group, &n, &numbers, &asks, &sent, &has); err != nil {
+			return nil, nil, err
 		}
 		if c.Entries, err = decodeEntries(append([]byte(nil), asks...), numbers, n); err != nil {
-			return nil, fmt.Errorf("chunk %d: %w", c.ID, err)
+			return nil, nil, fmt.Errorf("chunk %d: %w", c.ID, err)
 		}
 		c.InDoubt = sent != 0 && sent != session
+		if has {
+			entries = append(entries, len(chunks))
+		}
 		chunks = append(chunks, c)
 	}
-	return chunks, rows.Err()
+	return chunks, entries, rows.Err()
 }

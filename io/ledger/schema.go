@@ -17,12 +17,16 @@ import (
 const (
 	fileName      = "ledger.db"
 	applicationID = 0x63626c67 // "cblg"
-	version       = 1          // of the schema
+	version       = 2          // of the schema
 )
 
-// schema. What changes while a run goes on (progress, books, tally, session) is
+// schemas. A new ledger goes through all of them, one of an older version
+// through those that it lacks: both come out alike.
+func schemas() [version]string { return [...]string{schemaOne, schemaTwo} }
+
+// schemaOne is version 1. What changes while a run goes on (progress, books, tally, session) is
 // kept apart from what does not, since SQLite writes a row as a whole.
-const schema = `
+const schemaOne = `
 CREATE TABLE run (
 	one   INTEGER PRIMARY KEY CHECK (one = 1),
 	meta  TEXT NOT NULL, -- JSON
@@ -95,6 +99,54 @@ CREATE TABLE session (
 INSERT INTO books (one) VALUES (1);
 `
 
+// schemaTwo adds entries that are settled one by one, and what chunks brought
+// home. The index is for Chunks; a chunk has hundreds of rows, or is one group.
+const schemaTwo = `
+CREATE TABLE entry ( -- of chunks that are not settled; Settle folds them into progress
+	chunk   INTEGER NOT NULL,
+	place   INTEGER NOT NULL, -- among the chunk's entries, from 0
+	sent    INTEGER NOT NULL, -- session that sent it last; 0: none
+	doubt   INTEGER NOT NULL, -- session that sent it before that; 0: none
+	calls   INTEGER NOT NULL DEFAULT 0,
+	retries INTEGER NOT NULL DEFAULT 0,
+	outcome BLOB, -- NULL: not settled
+	PRIMARY KEY (chunk, place)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX chunk_lo ON chunk (lo);
+ALTER TABLE progress ADD COLUMN settled INTEGER; -- Unix milliseconds
+ALTER TABLE progress ADD COLUMN note BLOB;
+ALTER TABLE books ADD COLUMN superseded INTEGER NOT NULL DEFAULT 0; -- rows
+ALTER TABLE books ADD COLUMN kept INTEGER NOT NULL DEFAULT 0; -- bytes of fetched.dat that count; -1: it was dropped
+`
+
+// upgrade brings a ledger of an older version up to this one, in one step.
+func (l *Ledger) upgrade(ctx context.Context) error {
+	var old int
+	if err := l.conn.QueryRowContext(ctx, "PRAGMA user_version").Scan(&old); err != nil || old == version {
+		return err
+	}
+	if old < 1 || old > version {
+		return wrongVersion(old)
+	}
+	if err := l.exec(ctx, "BEGIN IMMEDIATE"); err != nil {
+		return err
+	}
+	all := schemas()
+	err := l.exec(ctx, append(all[old:], fmt.Sprintf("PRAGMA user_version = %d", version), "COMMIT")...)
+	if err != nil {
+		_, _ = l.conn.ExecContext(ctx, "ROLLBACK")
+		return err
+	}
+	// An older program looks for the version in the first bytes of the file. One
+	// who reads may be in the way; then the next checkpoint brings it there.
+	_, _ = l.conn.ExecContext(ctx, "PRAGMA wal_checkpoint(PASSIVE)")
+	return nil
+}
+
+func wrongVersion(v int) error {
+	return fmt.Errorf("%w: it has format %d, this program reads 1 to %d", ErrForeign, v, version)
+}
+
 // dsn makes the name by which the driver opens path; mode is "rw" or "ro".
 func dsn(path, mode string) string {
 	q := url.Values{"mode": {mode}, "_pragma": {
@@ -158,8 +210,8 @@ func checkFile(path string) error {
 	if id := binary.BigEndian.Uint32(head[68:]); id != applicationID {
 		return fmt.Errorf("%w: SQLite file of another program (application_id %#x)", ErrForeign, id)
 	}
-	if v := binary.BigEndian.Uint32(head[60:]); v != version {
-		return fmt.Errorf("%w: it has format %d, this program reads %d", ErrForeign, v, version)
+	if v := binary.BigEndian.Uint32(head[60:]); v < 1 || v > version {
+		return wrongVersion(int(v))
 	}
 	return nil
 }

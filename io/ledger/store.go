@@ -148,8 +148,9 @@ func (l *Ledger) draft(ctx context.Context, path string) error {
 	defer l.closeWriter()
 	// The ids are written before the file becomes a WAL one, so that they can
 	// be read from its first bytes.
-	err = l.exec(ctx, "BEGIN", fmt.Sprintf("PRAGMA application_id = %d", applicationID),
-		fmt.Sprintf("PRAGMA user_version = %d", version), schema)
+	all := schemas()
+	err = l.exec(ctx, append([]string{"BEGIN", fmt.Sprintf("PRAGMA application_id = %d", applicationID),
+		fmt.Sprintf("PRAGMA user_version = %d", version)}, all[:]...)...)
 	if err != nil {
 		return err
 	}
@@ -211,6 +212,12 @@ func (l *Ledger) openForWork(ctx context.Context, seq int64) (err error) {
 		return ErrNotPlanned
 	}
 	if err := checkSequence(ctx, l.read, seq); err != nil {
+		return err
+	}
+	if err := l.upgrade(ctx); err != nil {
+		return err
+	}
+	if err := l.loadKept(ctx); err != nil {
 		return err
 	}
 	return l.startWriter(ctx)

@@ -250,8 +250,8 @@ func TestDamage(t *testing.T) {
 		{"text file", func(p string) error { return os.WriteFile(p, []byte(strings.Repeat("group_id,account\n", 20)), 0o600) }, ErrForeign, "no SQLite file"},
 		{"other program's", func(p string) error { return errors.Join(os.Remove(p), execDB(p, "CREATE TABLE t (a)")) }, ErrForeign, "another program"},
 		{"of the future", func(p string) error {
-			return errors.Join(execDB(p, "PRAGMA user_version = 2"), execDB(p, "PRAGMA wal_checkpoint"))
-		}, ErrForeign, "format 2"},
+			return errors.Join(execDB(p, "PRAGMA user_version = 3"), execDB(p, "PRAGMA wal_checkpoint"))
+		}, ErrForeign, "format 3"},
 		{"flipped bit in a number", func(p string) error { return execDB(p, flip("nums", "chunk")) }, ErrDamaged, "checksum"},
 		{"flipped bit in an account", func(p string) error { return execDB(p, flip("asks", "chunk")) }, ErrDamaged, "checksum"},
 		{"flipped bit in an outcome", func(p string) error { return execDB(p, flip("outcomes", "progress")) }, ErrDamaged, "checksum"},
@@ -327,7 +327,7 @@ func TestFullDisk(t *testing.T) {
 		must(t, l.PlanSource(i, i+2, ""))
 		must(t, l.PlanChunk("g", []Entry{{"a", nil, []int64{i}}}))
 	}
-	must(t, l.PlanDone(t.Context(), 5000))
+	must(t, l.PlanDone(t.Context(), 5000, 0))
 	must(t, l.Begin(t.Context()))
 	// SQLite's own bound stands in for the disk's: the same error in the same place.
 	var pages int
@@ -369,7 +369,7 @@ func TestFullDiskWhilePlanning(t *testing.T) {
 	if !errors.Is(err, ErrFull) {
 		t.Errorf("got %v, want ErrFull", err)
 	}
-	if err := l.PlanDone(t.Context(), 0); !errors.Is(err, ErrFull) {
+	if err := l.PlanDone(t.Context(), 0, 0); !errors.Is(err, ErrFull) {
 		t.Errorf("PlanDone after that: got %v, want ErrFull", err)
 	}
 }

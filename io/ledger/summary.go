@@ -4,13 +4,15 @@ import (
 	"context"
 	"database/sql"
 	"fmt"
+	"os"
 	"sort"
 	"strconv"
 	"time"
 )
 
 // Summary is what a run comes to. Rows = Succeeded + Failed + Unprocessed; the
-// counts of ByCode, and those of ByClass, add up to Failed.
+// counts of ByCode, and those of ByClass, add up to Failed. Superseded rows are
+// among all three, with the outcome of the row that replaced them.
 type Summary struct {
 	Run                 string           `json:"run"`
 	Kind                string           `json:"kind"`
@@ -19,7 +21,7 @@ type Summary struct {
 	Succeeded           int64            `json:"succeeded"`
 	Failed              int64            `json:"failed"`
 	Unprocessed         int64            `json:"unprocessed"`
-	Replayed            int64            `json:"replayed"` // times that a chunk in doubt was sent again
+	Replayed            int64            `json:"replayed"` // times that a chunk or entry in doubt was sent again
 	Calls               int64            `json:"calls"`    // of sessions that were killed: only those of settled chunks
 	Retries             int64            `json:"retries"`
 	Chunks              int64            `json:"chunks"`
@@ -31,14 +33,17 @@ type Summary struct {
 	Seconds             float64          `json:"seconds"`  // at work, over all sessions
 	CallsPerSecond      float64          `json:"calls_per_second"`
 	MaxCallsInOneSecond int              `json:"max_calls_in_one_second"`
+	Superseded          int64            `json:"superseded,omitempty"` // rows that a later row of the same account replaced; their outcome is its
 }
 
 // View is a ledger as it stood at one moment, however it goes on. It keeps the
 // -wal file from shrinking: close it soon. One goroutine at a time.
 type View struct {
-	l    *Ledger
-	conn *sql.Conn
-	ctx  context.Context // of View, without its cancellation, for Close
+	l       *Ledger
+	conn    *sql.Conn
+	ctx     context.Context // of View, without its cancellation, for Close
+	version int             // of the schema; an old ledger is read as it is
+	file    *os.File        // fetched.dat; nil until Kept
 }
 
 // View takes a view.
@@ -47,10 +52,13 @@ func (l *Ledger) View(ctx context.Context) (*View, error) {
 	if err != nil {
 		return nil, l.fail("read", err)
 	}
-	v := &View{l, conn, context.WithoutCancel(ctx)}
+	v := &View{l: l, conn: conn, ctx: context.WithoutCancel(ctx)}
 	// The transaction sees what is there when it first reads.
 	if _, err = conn.ExecContext(ctx, "BEGIN"); err == nil {
 		err = conn.QueryRowContext(ctx, "SELECT one FROM run").Scan(new(int))
+	}
+	if err == nil {
+		err = conn.QueryRowContext(ctx, "PRAGMA user_version").Scan(&v.version)
 	}
 	if err != nil {
 		v.Close()
@@ -63,6 +71,9 @@ func (l *Ledger) View(ctx context.Context) (*View, error) {
 func (v *View) Close() {
 	_, _ = v.conn.ExecContext(v.ctx, "ROLLBACK") // it only read
 	_ = v.conn.Close()
+	if v.file != nil {
+		_ = v.file.Close() // it only read
+	}
 }
 
 // Summary returns what the run comes to now.
@@ -80,6 +91,9 @@ func (v *View) Summary(ctx context.Context) (Summary, error) {
 	s := Summary{Run: v.l.meta.Run, Kind: v.l.meta.Kind, ByCode: map[string]int64{}, ByClass: map[string]int64{}}
 	err := v.conn.QueryRowContext(ctx, `SELECT state, rows, succeeded, failed, replayed, calls, retries, chunks, groups
 		FROM run, books`).Scan(&s.State, &s.Rows, &s.Succeeded, &s.Failed, &s.Replayed, &s.Calls, &s.Retries, &s.Chunks, &s.Groups)
+	if err == nil && v.version >= 2 {
+		err = v.conn.QueryRowContext(ctx, "SELECT superseded FROM books").Scan(&s.Superseded)
+	}
 	if err == nil {
 		err = v.sessions(ctx, &s)
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"fmt"
+	"slices"
 	"time"
 )
 
@@ -34,9 +35,10 @@ type writer struct {
 
 // change is what one caller waits for.
 type change struct {
-	op    string
-	apply func(b *batch) error
-	done  chan error // takes one
+	op     string
+	settle bool // what was kept before it must be on disk before it is
+	apply  func(b *batch) error
+	done   chan error // takes one
 }
 
 // batch is one transaction. A change first looks and then writes: an error that
@@ -50,6 +52,7 @@ type batch struct {
 	state State // new one, if not ""
 	begun int64 // number of a session that this batch began; 0: none
 	ended bool  // this batch ends the session
+	kept  int64 // bytes of the file of fetched data that count now; 0: as before
 }
 
 // delta is what a batch adds to the books.
@@ -75,13 +78,22 @@ func (w *writer) close() {
 // ends before the writer has taken it, the change is not made (ErrNotQueued).
 // From then on it waits for the disk, whatever becomes of ctx.
 func (l *Ledger) change(ctx context.Context, op string, apply func(b *batch) error) error {
+	return l.queue(ctx, &change{op: op, apply: apply, done: make(chan error, 1)})
+}
+
+// settling is change for what may refer to what was kept before.
+func (l *Ledger) settling(ctx context.Context, op string, apply func(b *batch) error) error {
+	return l.queue(ctx, &change{op: op, settle: true, apply: apply, done: make(chan error, 1)})
+}
+
+func (l *Ledger) queue(ctx context.Context, c *change) error {
+	op := c.op
 	if l.readOnly || l.write == nil {
 		return fmt.Errorf("%s: %w: run %s is not open for work", op, ErrNotQueued, l.meta.Run)
 	}
 	if ctx.Err() != nil {
 		return fmt.Errorf("%s: %w: %w", op, ErrNotQueued, context.Cause(ctx))
 	}
-	c := &change{op, apply, make(chan error, 1)}
 	select {
 	case l.write.queue <- c:
 		return <-c.done
@@ -145,6 +157,7 @@ func (w *writer) commit(changes []*change) {
 }
 
 func (w *writer) apply(b *batch, changes []*change, errs []error) {
+	w.syncKept(b, changes)
 	b.exec("BEGIN IMMEDIATE")
 	for i, c := range changes {
 		if b.err == nil {
@@ -165,6 +178,17 @@ func (w *writer) apply(b *batch, changes []*change, errs []error) {
 		return
 	}
 	w.take(b)
+}
+
+// syncKept brings to disk what was kept before these changes: their callers had
+// kept it when they queued. One sync serves all of them.
+func (w *writer) syncKept(b *batch, changes []*change) {
+	if !slices.ContainsFunc(changes, func(c *change) bool { return c.settle }) {
+		return
+	}
+	var err error
+	b.kept, err = w.l.kept.sync()
+	b.err = fileError(w.l.keptPath(), "sync", err)
 }
 
 // take brings the state in memory up to what is on disk now.
@@ -193,6 +217,9 @@ func (b *batch) close() {
 	for k, v := range b.tally {
 		b.exec(`INSERT INTO tally (class, code, rows, example, error) VALUES (?, ?, ?, ?, ?)
 			ON CONFLICT DO UPDATE SET rows = rows + excluded.rows`, k.class, k.code, v.rows, v.example, v.error)
+	}
+	if b.kept > 0 {
+		b.exec("UPDATE books SET kept = ? WHERE kept >= 0", b.kept)
 	}
 	w := b.w
 	if !w.began.IsZero() && !b.ended && time.Since(w.beaten) >= beat {
@@ -243,6 +270,22 @@ func (b *batch) exec(text string, args ...any) {
 		_, err = s.ExecContext(b.ctx, args...)
 	}
 	b.err = err
+}
+
+// entries reads the records of the entries of a chunk of n.
+func (b *batch) entries(chunk int64, n int) (entriesOf, error) {
+	if b.err != nil {
+		return entriesOf{}, b.err
+	}
+	s, err := b.w.prepared(b.ctx, selectEntries)
+	if err != nil {
+		return entriesOf{}, err
+	}
+	rows, err := s.QueryContext(b.ctx, chunk)
+	if err != nil {
+		return entriesOf{}, err
+	}
+	return readEntries(rows, n, b.w.l.session.Load())
 }
 
 // row reads one row into dest; found is false if there is none.

@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"strconv"
 
+	"chatbatch/io/aside"
 	"chatbatch/io/ledger"
 )
 
@@ -66,30 +67,36 @@ type form interface {
 
 type writer struct {
 	form                      form
-	failed, unprocessed, sums *aside
+	failed, unprocessed, sums *aside.File
 	line                      []byte // for reuse
 }
 
-func create(dir string, m ledger.Meta) (_ *writer, err error) {
+// formOf is the form in which the input of a run was written.
+func formOf(m ledger.Meta) (form, error) {
 	newLine := m.NewLine
 	if newLine == "" {
 		newLine = "\n"
 	}
-	w := &writer{}
 	switch m.Format {
 	case "csv":
-		w.form = newCSVForm(m.Header, newLine, m.Run)
+		return newCSVForm(m.Header, newLine, m.Run), nil
 	case "jsonl":
-		w.form = &jsonlForm{newLine, m.Run}
-	default:
-		return nil, fmt.Errorf("input of unknown format %q", m.Format)
+		return &jsonlForm{newLine, m.Run}, nil
+	}
+	return nil, fmt.Errorf("input of unknown format %q", m.Format)
+}
+
+func create(dir string, m ledger.Meta) (_ *writer, err error) {
+	w := &writer{}
+	if w.form, err = formOf(m); err != nil {
+		return nil, err
 	}
 	failed, unprocessed, sums := Files(dir, m.Format)
 	for _, f := range []struct {
 		path string
-		file **aside
+		file **aside.File
 	}{{failed, &w.failed}, {unprocessed, &w.unprocessed}, {sums, &w.sums}} {
-		if *f.file, err = createAside(f.path); err != nil {
+		if *f.file, err = aside.Create(f.path); err != nil {
 			w.discard()
 			return nil, err
 		}
@@ -141,8 +148,8 @@ func (w *writer) summary(sum ledger.Summary) error {
 }
 
 func (w *writer) replace() error {
-	for _, f := range []*aside{w.failed, w.unprocessed, w.sums} {
-		if err := f.replace(); err != nil {
+	for _, f := range []*aside.File{w.failed, w.unprocessed, w.sums} {
+		if err := f.Replace(); err != nil {
 			return err
 		}
 	}
@@ -150,9 +157,9 @@ func (w *writer) replace() error {
 }
 
 func (w *writer) discard() {
-	for _, f := range []*aside{w.failed, w.unprocessed, w.sums} {
+	for _, f := range []*aside.File{w.failed, w.unprocessed, w.sums} {
 		if f != nil {
-			f.discard()
+			f.Discard()
 		}
 	}
 }

@@ -44,7 +44,7 @@ func small(t *testing.T, m ledger.Meta, raws [6]string) *ledger.Ledger {
 	entry := func(row int64) ledger.Entry { return ledger.Entry{Account: fmt.Sprint("a", row), Rows: []int64{row}} }
 	must(t, l.PlanChunk("g", []ledger.Entry{entry(0), entry(2)}))
 	must(t, l.PlanChunk("g", []ledger.Entry{entry(3), entry(5)}))
-	must(t, l.PlanDone(ctx, 6))
+	must(t, l.PlanDone(ctx, 6, 0))
 	must(t, l.Begin(ctx))
 	must(t, l.Sent(ctx, 1))
 	must(t, l.Settle(ctx, 1, []ledger.Outcome{{Attempts: 1}, {Class: "refused", Code: 10004, Error: "群组 unknown", Attempts: 3}}, ledger.Cost{Calls: 4, Retries: 1}))
@@ -143,7 +143,7 @@ func TestHeaderOnlyWhenNothingFailed(t *testing.T) {
 	l, err := ledger.Store{Dir: t.TempDir()}.Create(ctx, ledger.Meta{Run: "r1", Format: "csv", Header: "a,b"})
 	must(t, err)
 	defer l.Close()
-	must(t, l.PlanDone(ctx, 0))
+	must(t, l.PlanDone(ctx, 0, 0))
 	dir := t.TempDir()
 	_, err = Write(ctx, l, dir)
 	must(t, err)
@@ -191,23 +191,6 @@ func TestNoFileIsTouchedOnError(t *testing.T) {
 	}
 	if _, err := Write(t.Context(), l, filepath.Join(dir, "none")); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("no directory: got %v", err)
-	}
-}
-
-func TestStaleTempIsRemoved(t *testing.T) {
-	dir := t.TempDir()
-	old, young := filepath.Join(dir, ".failed.csv.part-1"), filepath.Join(dir, ".failed.csv.part-2")
-	must(t, os.WriteFile(old, nil, 0o600))
-	must(t, os.WriteFile(young, nil, 0o600))
-	must(t, os.Chtimes(old, time.Time{}, time.Now().Add(-2*time.Hour)))
-	a, err := createAside(filepath.Join(dir, "failed.csv"))
-	must(t, err)
-	defer a.discard()
-	if _, err := os.Stat(old); !os.IsNotExist(err) {
-		t.Error("the stale one is still there")
-	}
-	if _, err := os.Stat(young); err != nil {
-		t.Error("another report's file is gone")
 	}
 }
 
@@ -305,7 +288,7 @@ func (r *randomRun) play(t *rapid.T, s ledger.Store) *ledger.Ledger {
 	for _, c := range r.chunks {
 		must(t, l.PlanChunk("g", c))
 	}
-	must(t, l.PlanDone(ctx, int64(len(r.raw))))
+	must(t, l.PlanDone(ctx, int64(len(r.raw)), 0))
 	stop := rapid.IntRange(0, len(r.chunks)).Draw(t, "stop")
 	must(t, l.Begin(ctx))
 	for i, c := range r.chunks {

@@ -1,0 +1,253 @@
+package main
+
+import (
+	"bytes"
+	"cmp"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/spf13/pflag"
+	"go.yaml.in/yaml/v3"
+)
+
+// A jobFile is a file of several jobs: flags that hold for all of them, and for
+// each job its kind, its input and its own flags.
+type jobFile struct {
+	path  string
+	flags []setting
+	jobs  []jobEntry
+	given map[string]bool // flags that were set before the file was read
+}
+
+// A jobEntry is one job of a file.
+type jobEntry struct {
+	line              int
+	name, kind, input string
+	flags             []setting
+}
+
+// A setting is a flag in a file, with its values: more than one in a list.
+type setting struct {
+	line   int
+	name   string
+	values []string
+}
+
+// keyJobs is the key of a job file under which the jobs stand.
+const keyJobs = "jobs"
+
+// maxJobFile bounds what is read of a file that is not one of jobs.
+const maxJobFile = 1 << 20
+
+// readJobFile reads the file called name, or stdin for "-". Its errors name the
+// line.
+func readJobFile(name string, stdin io.Reader) (*jobFile, error) {
+	in := stdin
+	if name != "-" {
+		file, err := os.Open(name)
+		if err != nil {
+			return nil, usage("read jobs: %w", err)
+		}
+		defer file.Close()
+		in = file
+	}
+	text, err := io.ReadAll(io.LimitReader(in, maxJobFile+1))
+	if err == nil && len(text) > maxJobFile {
+		err = fmt.Errorf("the file is larger than %d bytes", maxJobFile)
+	}
+	if err != nil {
+		return nil, usage("read jobs: %w", err)
+	}
+	f, err := parseJobFile(text)
+	if err != nil {
+		return nil, usage("%s: %w", name, err)
+	}
+	if f.path = name; name != "-" {
+		f.resolve(filepath.Dir(name))
+	}
+	return f, nil
+}
+
+// parseJobFile reads the text of a job file.
+func parseJobFile(text []byte) (*jobFile, error) {
+	var doc, more yaml.Node
+	in := yaml.NewDecoder(bytes.NewReader(text))
+	if err := in.Decode(&doc); err != nil && err != io.EOF {
+		return nil, errors.New(strings.TrimPrefix(err.Error(), "yaml: "))
+	}
+	if in.Decode(&more) != io.EOF {
+		return nil, errors.New("it has a second document (behind ---), whose jobs would not be run")
+	}
+	if len(doc.Content) == 0 || doc.Content[0].Kind != yaml.MappingNode {
+		return nil, errors.New("it has no jobs: want a mapping with the key jobs")
+	}
+	f := &jobFile{}
+	err := eachKey(doc.Content[0], func(key, value *yaml.Node) (err error) {
+		if key.Value != keyJobs {
+			f.flags, err = addSetting(f.flags, key, value)
+			return err
+		}
+		if value.Kind != yaml.SequenceNode {
+			return fmt.Errorf("line %d: jobs is not a list", value.Line)
+		}
+		for _, item := range value.Content {
+			e, err := parseJob(item)
+			if err != nil {
+				return err
+			}
+			f.jobs = append(f.jobs, e)
+		}
+		return nil
+	})
+	if err == nil && len(f.jobs) == 0 {
+		err = errors.New("it has no jobs")
+	}
+	if err != nil {
+		return nil, err
+	}
+	return f, f.nameJobs()
+}
+
+// eachKey calls visit with the keys of a mapping and their values.
+func eachKey(node *yaml.Node, visit func(key, value *yaml.Node) error) error {
+	if node.Kind != yaml.MappingNode {
+		return fmt.Errorf("line %d: want a mapping", node.Line)
+	}
+	seen := map[string]bool{}
+	for i := 0; i+1 < len(node.Content); i += 2 {
+		key, value := node.Content[i], node.Content[i+1]
+		if seen[key.Value] {
+			return fmt.Errorf("line %d: %s is there twice", key.Line, key.Value)
+		}
+		seen[key.Value] = true
+		for value.Kind == yaml.AliasNode {
+			value = value.Alias
+		}
+		if err := visit(key, value); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func parseJob(node *yaml.Node) (e jobEntry, err error) {
+	e.line = node.Line
+	err = eachKey(node, func(key, value *yaml.Node) (err error) {
+		text := map[string]*string{"name": &e.name, "kind": &e.kind, "input": &e.input}[key.Value]
+		if text == nil {
+			e.flags, err = addSetting(e.flags, key, value)
+			return err
+		}
+		if value.Kind != yaml.ScalarNode {
+			return fmt.Errorf("line %d: %s is not a text", value.Line, key.Value)
+		}
+		*text = value.Value
+		return nil
+	})
+	if err == nil && kinds()[e.kind].make == nil {
+		err = fmt.Errorf("line %d: there is no kind %q", e.line, e.kind)
+	}
+	return e, err
+}
+
+// addSetting adds one flag: a scalar, or a list of them. null leaves it as it is.
+func addSetting(flags []setting, key, value *yaml.Node) ([]setting, error) {
+	s := setting{line: key.Line, name: key.Value}
+	switch {
+	case value.Kind == yaml.ScalarNode && value.Tag == "!!null":
+		return flags, nil
+	case value.Kind == yaml.ScalarNode:
+		s.values = []string{value.Value}
+	case value.Kind == yaml.SequenceNode:
+		for _, item := range value.Content {
+			if item.Kind != yaml.ScalarNode {
+				return nil, fmt.Errorf("line %d: %s is a list of something else than texts", item.Line, key.Value)
+			}
+			s.values = append(s.values, item.Value)
+		}
+	default:
+		return nil, fmt.Errorf("line %d: %s is neither a value nor a list", value.Line, key.Value)
+	}
+	return append(flags, s), nil
+}
+
+// nameJobs gives a name to jobs without one, and refuses a name of two.
+func (f *jobFile) nameJobs() error {
+	lines := map[string]int{}
+	for i := range f.jobs {
+		e := &f.jobs[i]
+		e.name = cmp.Or(e.name, fmt.Sprintf("%d %s", i+1, e.kind))
+		if line := lines[e.name]; line > 0 {
+			return fmt.Errorf("line %d: the job of line %d has the name %q too", e.line, line, e.name)
+		}
+		lines[e.name] = e.line
+	}
+	return nil
+}
+
+// pathFlags are the flags that name files.
+func pathFlags() []string { return []string{"output", "secret-key-file", "sim-scenario", "runs-dir"} }
+
+// resolve makes the names of files in a job file relative to where it lies, so
+// that it means the same wherever it is run.
+func (f *jobFile) resolve(dir string) {
+	at := func(name string) string {
+		if name == "" || name == "-" || filepath.IsAbs(name) {
+			return name
+		}
+		return filepath.Join(dir, name)
+	}
+	all := [][]setting{f.flags}
+	for i := range f.jobs {
+		f.jobs[i].input = at(f.jobs[i].input)
+		all = append(all, f.jobs[i].flags)
+	}
+	for _, flags := range all {
+		for _, s := range flags {
+			if slices.Contains(pathFlags(), s.name) {
+				for i := range s.values {
+					s.values[i] = at(s.values[i])
+				}
+			}
+		}
+	}
+}
+
+// changed are the flags that are set by now.
+func changed(fs *pflag.FlagSet) map[string]bool {
+	set := map[string]bool{}
+	fs.Visit(func(f *pflag.Flag) { set[f.Name] = true })
+	return set
+}
+
+// apply sets flags that were not set before.
+func apply(settings []setting, fs *pflag.FlagSet) error {
+	for _, s := range settings {
+		f := fs.Lookup(s.name)
+		if f == nil || f.Name == "help" {
+			return fmt.Errorf("line %d: there is no %q here", s.line, s.name)
+		}
+		if f.Changed {
+			continue // by an argument or the environment, which go before a file
+		}
+		list, isList := f.Value.(pflag.SliceValue)
+		if !isList && len(s.values) != 1 {
+			return fmt.Errorf("line %d: %s is a list, want one value", s.line, s.name)
+		}
+		var err error
+		if f.Changed = true; isList {
+			err = list.Replace(s.values)
+		} else {
+			err = fs.Set(s.name, s.values[0])
+		}
+		if err != nil {
+			return fmt.Errorf("line %d: %w", s.line, err)
+		}
+	}
+	return nil
+}

@@ -1,0 +1,156 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/spf13/pflag"
+
+	"chatbatch/io/ledger"
+	"chatbatch/jobs"
+)
+
+// planOptions are the options that change the plan: with others, the command is
+// another one.
+func planOptions(k kindOf, flags *pflag.FlagSet) map[string]string {
+	o := map[string]string{}
+	for _, name := range append([]string{"map"}, k.plan...) {
+		f := flags.Lookup(name)
+		text := f.Value.String()
+		if list, ok := f.Value.(pflag.SliceValue); ok {
+			items := list.GetSlice()
+			if name == "map" {
+				slices.Sort(items)
+			}
+			text = strings.Join(items, "\n")
+		}
+		if f.Changed && text != f.DefValue && text != "" || name == "chunk-size" {
+			o[name] = text
+		}
+	}
+	return o
+}
+
+// planAgain gives a job the options that changed the plan of an earlier run.
+func (j *job) planAgain(m ledger.Meta) error {
+	k, err := kindNamed(m.Kind)
+	if err != nil {
+		return err
+	}
+	j.flags = pflag.NewFlagSet(m.Kind, pflag.ContinueOnError)
+	maxBad := j.maxBadRows
+	j.addKind(k, j.flags)
+	j.maxBadRows = cmp.Or(maxBad, j.maxBadRows)
+	for name, text := range m.Options {
+		for item := range strings.SplitSeq(text, "\n") {
+			if err := j.flags.Set(name, item); err != nil {
+				return fmt.Errorf("run %s has an option that this version does not know: %w", m.Run, err)
+			}
+		}
+	}
+	return nil
+}
+
+// open opens the run of this command that has not ended, or plans a new one.
+// The caller holds the lock of its key.
+func (j *job) open(ctx context.Context, m ledger.Meta, src *source) (*ledger.Ledger, error) {
+	if !j.fresh {
+		run, err := j.store.Find(ctx, m.Key())
+		if err != nil {
+			return nil, err
+		}
+		if run != "" {
+			return j.reopen(ctx, run)
+		}
+	}
+	return j.plan(ctx, m, src)
+}
+
+// reopen opens a run to go on with it, and says so.
+func (j *job) reopen(ctx context.Context, run string) (*ledger.Ledger, error) {
+	l, err := j.store.Open(ctx, run)
+	if err != nil {
+		return nil, err
+	}
+	s, err := l.Summary(ctx)
+	if err != nil {
+		l.Close()
+		return nil, err
+	}
+	j.log.Info("resuming run "+run, "settled", s.Succeeded+s.Failed, "rows", s.Rows, "begun", l.Meta().Created.Format(time.RFC3339))
+	return l, nil
+}
+
+// planner makes the planner of a kind.
+func (j *job) planner(k jobs.Kind, dir string) *jobs.Planner {
+	return &jobs.Planner{Kind: k, ChunkSize: j.chunkSize, MaxBad: limit(j.maxBadRows), TempDir: dir}
+}
+
+// plan reads the input into a new run.
+func (j *job) plan(ctx context.Context, m ledger.Meta, src *source) (*ledger.Ledger, error) {
+	in, k, err := j.openInput(ctx, m.Kind, src)
+	if err != nil {
+		return nil, err
+	}
+	m.Header, m.NewLine = in.Source.Header, in.Source.NewLine
+	l, err := j.store.Create(ctx, m)
+	if err != nil {
+		return nil, err
+	}
+	totals, err := j.planner(k, j.store.Path(m.Run)).Plan(ctx, in, l)
+	if err == nil {
+		err = l.PlanDone(ctx, totals.Rows, totals.Superseded)
+	}
+	if err != nil {
+		l.Close()
+		// A run that never began is no run.
+		return nil, j.refuse(errors.Join(err, j.store.Remove(context.WithoutCancel(ctx), m.Run)))
+	}
+	j.log.Info("planned run "+m.Run, "rows", totals.Rows, "bad", totals.BadRows, "over_limit", totals.OverLimit,
+		"groups", totals.Groups, "chunks", totals.Chunks, "at_least", totals.Duration(j.qps).String())
+	return l, nil
+}
+
+// openInput opens the input for a kind.
+func (o *options) openInput(ctx context.Context, kind string, src *source) (*jobs.Input, jobs.Kind, error) {
+	k, err := kindNamed(kind)
+	if err != nil {
+		return nil, nil, err
+	}
+	opts, err := o.rosterOptions()
+	if err != nil {
+		return nil, nil, err
+	}
+	if opts.Format, err = src.format(); err != nil {
+		return nil, nil, err
+	}
+	r, err := src.fromStart(ctx)
+	if err != nil {
+		return nil, nil, err
+	}
+	in, err := k.open(r, opts)
+	if err != nil {
+		return nil, nil, &codedError{codeOf(err), fmt.Errorf("%s: %w", src.name, err)}
+	}
+	return in, k.make(o, kindParts{}), nil
+}
+
+// refuse lists the bad lines of an input that is refused.
+func (j *job) refuse(err error) error {
+	bad, ok := errors.AsType[*jobs.InputError](err)
+	if !ok {
+		return err
+	}
+	for _, b := range bad.Totals.Bad {
+		fmt.Fprintf(j.w.stderr, "line %d: %v\n", b.Line, b.Err)
+	}
+	if more := bad.Totals.BadRows - int64(len(bad.Totals.Bad)); more > 0 {
+		fmt.Fprintf(j.w.stderr, "and %d more\n", more)
+	}
+	return &codedError{exitInput, fmt.Errorf("input refused: %w; nothing was sent. Mend the lines, or allow more with --max-bad-rows", bad)}
+}

@@ -1,0 +1,165 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"chatbatch/io/ledger"
+	"chatbatch/io/report"
+	"chatbatch/io/roster"
+	"chatbatch/jobs"
+)
+
+func retryCommand(w world) *cobra.Command {
+	o := &options{}
+	var classes []string
+	cmd := &cobra.Command{
+		Use:   "retry RUN",
+		Short: "Begin a new run over the failed rows of an earlier one",
+		Long: `Begin a new run over the failed rows of an earlier one: all of them, or those of
+some classes (--class offline_or_absent).
+
+It is the same kind of run on the same app, with the options that made the
+earlier plan; credentials, pace and guards are those given now. The earlier run
+stays as it is. An export goes to another file (-o).
+
+` + exitHelp,
+		Args: cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			j, err := newJob(cmd, o, w)
+			if err != nil {
+				return err
+			}
+			ctx, cancel := j.bounded(cmd.Context())
+			defer cancel()
+			return j.retry(ctx, args[0], classes)
+		},
+	}
+	fs := cmd.Flags()
+	fs.SortFlags = false
+	fs.StringSliceVar(&classes, "class", nil, "rows that failed with this class only (several: a,b)")
+	fs.StringVarP(&o.target, "output", "o", "", "file of an export (required for one); - is stdout")
+	fs.StringVar(&o.keyFile, "secret-key-file", "", "file with the app's secret key, readable by its owner only")
+	fs.StringVar(&o.maxBadRows, "max-bad-rows", "10%", "refuse more new bad rows than this: 100 or 10%")
+	addTimeout(fs, &o.timeout)
+	o.pace.add(fs)
+	o.care.add(fs)
+	o.runs.add(fs)
+	o.output.add(fs)
+	o.chunkSize = jobs.DefaultChunkSize // that of the earlier run comes in its place
+	return cmd
+}
+
+// retry runs the failed rows of a run.
+func (j *job) retry(ctx context.Context, run string, classes []string) error {
+	earlier, err := j.store.OpenRead(ctx, run)
+	if err != nil {
+		return err
+	}
+	defer earlier.Close()
+	meta := earlier.Meta()
+	if err := j.retryOptions(meta); err != nil {
+		return err
+	}
+	input, rows, err := j.failedRows(ctx, earlier, classes)
+	if err != nil {
+		return err
+	}
+	defer input.close()
+	if rows == 0 {
+		return j.nothingToRetry(ctx, earlier, classes)
+	}
+	conn, err := j.connect(meta.Endpoint, j.w)
+	if err != nil {
+		return err
+	}
+	defer conn.close()
+	b, err := j.begin(ctx, meta.Kind, conn, func(context.Context) (*source, error) { return input, nil })
+	if err != nil {
+		return err
+	}
+	defer b.close()
+	return j.work(ctx, b)
+}
+
+// retryOptions takes over what made the plan of the earlier run.
+func (j *job) retryOptions(m ledger.Meta) error {
+	target := j.target
+	if err := j.planAgain(m); err != nil {
+		return err
+	}
+	j.sdkAppID, j.identifier = m.SDKAppID, m.Identifier
+	if !isExport(m.Kind) {
+		if target != "" {
+			return usage("-o is for exports; run %s is one of %s", m.Run, m.Kind)
+		}
+		return nil
+	}
+	if abs, err := filepath.Abs(target); err == nil && target != "" && target != stdoutName && abs == j.target {
+		return usage("-o %s: the export of run %s is there, and would be replaced by its failed groups alone", target, m.Run)
+	}
+	if err := j.flags.Set("output", target); err != nil {
+		return err
+	}
+	// The groups are those of the earlier run, with their types.
+	rooms := j.allGroups
+	j.allGroups, j.groupType = false, ""
+	err := j.checkExport(m.Kind, "")
+	j.allGroups = rooms
+	return err
+}
+
+// failedRows makes the failed rows of a run a source.
+func (j *job) failedRows(ctx context.Context, l *ledger.Ledger, classes []string) (*source, int64, error) {
+	f, err := scratch(j.store.Dir)
+	if err != nil {
+		return nil, 0, usage("retry: %w", err)
+	}
+	s := &source{name: "failed rows of " + l.Meta().Run, file: f, temp: true, meter: &jobs.Meter{}, written: roster.Format(l.Meta().Format)}
+	rows, err := report.Failed(ctx, l, f, classes)
+	if err == nil {
+		_, err = f.Seek(0, io.SeekStart)
+	}
+	if err != nil {
+		s.close()
+		return nil, 0, err
+	}
+	return s, rows, nil
+}
+
+// nothingToRetry says so, and what there is instead.
+func (j *job) nothingToRetry(ctx context.Context, l *ledger.Ledger, classes []string) error {
+	s, err := l.Summary(ctx)
+	if err != nil {
+		return err
+	}
+	text := fmt.Sprintf("run %s has no failed rows", s.Run)
+	if len(classes) > 0 && s.Failed > 0 {
+		text += fmt.Sprintf(" of class %s; it has:", strings.Join(classes, ", "))
+		for _, c := range slices.Sorted(maps.Keys(s.ByClass)) {
+			text += fmt.Sprintf(" %s (%d)", c, s.ByClass[c])
+		}
+		return &codedError{exitUsage, errors.New(text)}
+	}
+	j.log.Info(text)
+	return nil
+}
+
+// retryName proposes a name for the export of groups that failed: beside the
+// first one, with the same ending.
+func retryName(target string) string {
+	if target == stdoutName {
+		return target
+	}
+	dir, base := filepath.Split(target)
+	name, ending, _ := strings.Cut(base, ".")
+	return dir + name + "-retry." + ending
+}

@@ -1,0 +1,310 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+
+	"github.com/dustin/go-humanize"
+	"github.com/jedib0t/go-pretty/v6/table"
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"chatbatch/io/ledger"
+	"chatbatch/jobs"
+)
+
+const runHelp = `Run several jobs of any kinds side by side, inside one budget of calls, in which
+those that want to send take turns.
+
+  region: sg
+  sdkappid: 1400000000
+  identifier: administrator
+  jobs:
+    - kind: marks set
+      input: class.csv
+    - kind: export members
+      name: profiles             # in the log and the summary; optional
+      input: groups.csv
+      output: members.csv.gz
+      fields: [role, name_card]
+
+At the top stand the flags of this command, in a job those of its kind, without
+the dashes. An argument or the environment goes before the file. Names of files
+are relative to where the file lies.
+
+Nothing is sent before all jobs are planned: if an input is refused, none is run.
+Each job is a run of its own, with its books and its directory; the exit code is
+the worst of them. Run the same command again to resume those that did not end.
+
+`
+
+func runCommand(w world) *cobra.Command {
+	o := &options{}
+	cmd := &cobra.Command{
+		Use:   "run JOBS.yaml",
+		Short: "Run several jobs side by side, inside one budget",
+		Long:  runHelp + exitHelp,
+		Args:  cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			f, err := readJobFile(args[0], w.stdin)
+			if err != nil {
+				return err
+			}
+			if err := fromEnvironment(cmd, w.getenv); err != nil {
+				return err
+			}
+			f.given = changed(cmd.Flags())
+			if err := apply(f.flags, cmd.Flags()); err != nil {
+				return usage("%s: %w", f.path, err)
+			}
+			j, err := newJob(cmd, o, w)
+			if err != nil {
+				return err
+			}
+			ctx, cancel := j.bounded(cmd.Context())
+			defer cancel()
+			return j.runAll(ctx, f)
+		},
+	}
+	fs := cmd.Flags()
+	fs.SortFlags = false
+	o.server.add(fs)
+	fs.BoolVar(&o.dryRun, "dry-run", false, "read, check and plan all jobs; send nothing")
+	fs.StringVar(&o.maxBadRows, "max-bad-rows", "10%", "refuse an input with more bad rows than this: 100 or 10%")
+	o.pace.add(fs)
+	o.care.add(fs)
+	o.runs.add(fs)
+	o.output.add(fs)
+	o.chunkSize = jobs.DefaultChunkSize // a job may have another one
+	return cmd
+}
+
+// A member is one job of a file on its way.
+type member struct {
+	*job
+	jobEntry
+	begun *begun // nil: skipped, since another process works on it
+	code  int    // how it ended
+}
+
+// runAll plans all jobs and then runs them side by side.
+func (j *job) runAll(ctx context.Context, f *jobFile) error {
+	all, err := j.members(f)
+	if err != nil {
+		return usage("%s: %w", f.path, err)
+	}
+	if j.dryRun {
+		for _, m := range all {
+			if err := m.planOnly(ctx, m.kind, m.input); err != nil {
+				return m.named(err)
+			}
+		}
+		return nil
+	}
+	endpoint, err := j.where()
+	if err != nil {
+		return err
+	}
+	j.workers = 0 // as many connections as all have workers
+	for _, m := range all {
+		j.workers += m.workers
+	}
+	conn, err := j.connect(endpoint, j.w)
+	if err != nil {
+		return err
+	}
+	defer conn.close()
+	total := &jobs.Meter{}
+	for _, m := range all {
+		if err := m.prepare(ctx, conn, total); err != nil {
+			return m.named(err)
+		}
+		defer m.close()
+	}
+	var wg sync.WaitGroup
+	for _, m := range all {
+		wg.Go(func() { m.run(ctx) })
+	}
+	wg.Wait()
+	return j.allEnded(all, total)
+}
+
+// members makes the jobs of a file.
+func (j *job) members(f *jobFile) ([]*member, error) {
+	var telling sync.Mutex
+	claimed := map[string]bool{}
+	taken := map[string]string{} // what only one job can have, and whose it is
+	var all []*member
+	for _, e := range f.jobs {
+		m, err := j.member(e, f.given, &telling, claimed)
+		if err != nil {
+			return nil, fmt.Errorf("job %s: %w", e.name, err)
+		}
+		for what, name := range map[string]string{"input -": e.input, "output " + m.target: m.target} {
+			if what == "input -" && name != "-" || name == "" {
+				continue
+			}
+			if other := taken[what]; other != "" {
+				return nil, fmt.Errorf("jobs %s and %s cannot both have %s", other, e.name, what)
+			}
+			taken[what] = e.name
+		}
+		all = append(all, m)
+	}
+	return all, nil
+}
+
+// jobFlags are the flags that this command has and that each job may have
+// otherwise.
+func jobFlags() []string {
+	return []string{"max-errors", "isolate-budget", "retries", "retry-max-elapsed", "workers", "fresh"}
+}
+
+// member makes one job. What its entry does not say is as for all.
+func (j *job) member(e jobEntry, given map[string]bool, telling *sync.Mutex, claimed map[string]bool) (*member, error) {
+	o := *j.options
+	fs := pflag.NewFlagSet(e.kind, pflag.ContinueOnError)
+	o.addKind(kinds()[e.kind], fs)
+	shared := pflag.NewFlagSet(e.kind, pflag.ContinueOnError)
+	o.care.add(shared)
+	o.pace.add(shared)
+	o.runs.add(shared)
+	for _, name := range jobFlags() {
+		fs.AddFlag(shared.Lookup(name))
+	}
+	// To add a flag sets it to its default.
+	o.care, o.pace, o.runs, o.maxBadRows, o.dryRun = j.care, j.pace, j.runs, j.maxBadRows, j.dryRun
+	fs.VisitAll(func(f *pflag.Flag) { f.Changed = given[f.Name] })
+	if err := apply(e.flags, fs); err != nil {
+		return nil, err
+	}
+	if o.dryRun != j.dryRun {
+		return nil, fmt.Errorf("line %d: dry-run is for all jobs together, not for one of them", e.line)
+	}
+	if err := o.check(); err != nil {
+		return nil, err
+	}
+	if e.input == "" && !o.allGroups {
+		return nil, fmt.Errorf("line %d: input is missing", e.line)
+	}
+	m := &member{jobEntry: e, job: &job{
+		options: &o, w: j.w, log: j.log.With("job", e.name), store: j.store, flags: fs, telling: telling, claimed: claimed,
+	}}
+	return m, m.checkExport(e.kind, e.input)
+}
+
+// named says of which job an error is.
+func (m *member) named(err error) error {
+	if coded, ok := errors.AsType[*codedError](err); ok && coded.err == nil {
+		return err
+	}
+	return &codedError{codeOf(err), fmt.Errorf("job %s: %w", m.name, err)}
+}
+
+// prepare plans the job. A job that another process works on may be skipped.
+func (m *member) prepare(ctx context.Context, conn *connection, total *jobs.Meter) error {
+	b, err := m.begin(ctx, m.kind, conn, m.opener(m.input, conn))
+	if coded, ok := errors.AsType[*codedError](err); ok && coded.code == exitOK {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	b.meter.All = total
+	m.begun = b
+	return nil
+}
+
+func (m *member) close() {
+	if m.begun != nil {
+		m.begun.close()
+	}
+}
+
+// run does the job and says how it ended.
+func (m *member) run(ctx context.Context) {
+	if m.begun == nil {
+		return
+	}
+	err := m.work(ctx, m.begun)
+	if err != nil && ctx.Err() != nil && errors.Is(err, context.Canceled) {
+		err = context.Cause(ctx)
+	}
+	m.telling.Lock()
+	defer m.telling.Unlock()
+	if err != nil {
+		m.code = exitCode(m.named(err), m.w.stderr)
+	}
+}
+
+// severity ranks exit codes, the least first.
+func severity(code int) int {
+	return slices.Index([]int{
+		exitOK, exitFailed, exitTryLater, exitInterrupted, exitStopped, exitRefused, exitInput, exitUsage, exitUnbalanced,
+	}, code)
+}
+
+// allJSON is the summary of several jobs, for scripts.
+type allJSON struct {
+	Exit                int       `json:"exit"`
+	Jobs                []jobJSON `json:"jobs"`
+	Rows                int64     `json:"rows"`
+	Succeeded           int64     `json:"succeeded"`
+	Failed              int64     `json:"failed"`
+	Unprocessed         int64     `json:"unprocessed"`
+	Calls               int64     `json:"calls"` // of this process
+	Retries             int64     `json:"retries"`
+	MaxCallsInOneSecond int       `json:"max_calls_in_one_second"`
+}
+
+type jobJSON struct {
+	Name string `json:"name"`
+	Exit int    `json:"exit"`
+	ledger.Summary
+}
+
+// allEnded prints what became of all jobs, and ends with the worst code.
+func (j *job) allEnded(all []*member, total *jobs.Meter) error {
+	r := total.Read()
+	sum := allJSON{Calls: r.Calls, Retries: r.Retries, MaxCallsInOneSecond: r.MaxInOneSecond}
+	for _, m := range all {
+		if severity(m.code) > severity(sum.Exit) {
+			sum.Exit = m.code
+		}
+		if m.begun == nil {
+			continue
+		}
+		s := m.begun.sum
+		sum.Jobs = append(sum.Jobs, jobJSON{m.name, m.code, s})
+		sum.Rows, sum.Succeeded = sum.Rows+s.Rows, sum.Succeeded+s.Succeeded
+		sum.Failed, sum.Unprocessed = sum.Failed+s.Failed, sum.Unprocessed+s.Unprocessed
+	}
+	if !j.quiet {
+		fmt.Fprintln(j.w.stderr, allTable(sum))
+	}
+	if j.json {
+		if err := json.NewEncoder(j.w.stdout).Encode(sum); err != nil {
+			return fmt.Errorf("print summary: %w", err)
+		}
+	}
+	if sum.Exit == exitOK {
+		return nil
+	}
+	return &codedError{sum.Exit, nil}
+}
+
+// allTable shows several jobs to people.
+func allTable(sum allJSON) string {
+	t := table.NewWriter()
+	t.SetStyle(table.StyleLight)
+	t.AppendHeader(table.Row{"job", "kind", "state", "rows", "succeeded", "failed", "unprocessed", "calls"})
+	for _, s := range sum.Jobs {
+		t.AppendRow(table.Row{s.Name, s.Kind, s.State, humanize.Comma(s.Rows), humanize.Comma(s.Succeeded),
+			humanize.Comma(s.Failed), humanize.Comma(s.Unprocessed), humanize.Comma(s.Calls)})
+	}
+	return t.Render() + fmt.Sprintf("\n%s calls, at most %d in any second", humanize.Comma(sum.Calls), sum.MaxCallsInOneSecond)
+}

@@ -1,0 +1,39 @@
+package report
+
+import (
+	"bufio"
+	"context"
+	"io"
+	"slices"
+
+	"chatbatch/io/ledger"
+)
+
+// Failed writes the failed rows of a run, as its failed file has them, and
+// returns how many there are. With classes, only those that failed with one of
+// them are written.
+func Failed(ctx context.Context, l *ledger.Ledger, out io.Writer, classes []string) (rows int64, err error) {
+	form, err := formOf(l.Meta())
+	if err != nil {
+		return 0, err
+	}
+	b := bufio.NewWriter(out)
+	if _, err := b.WriteString(form.header(true)); err != nil {
+		return 0, err
+	}
+	var line []byte
+	for r, err := range l.Rows(ctx) {
+		if err != nil {
+			return rows, err
+		}
+		if r.Status != ledger.Failed || len(classes) > 0 && !slices.Contains(classes, r.Outcome.Class) {
+			continue
+		}
+		rows++
+		line = form.failed(line[:0], r)
+		if _, err := b.Write(line); err != nil {
+			return rows, err
+		}
+	}
+	return rows, b.Flush()
+}

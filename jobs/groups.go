@@ -1,0 +1,160 @@
+package jobs
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	"chatbatch/io/chat"
+)
+
+// Types of groups that are treated otherwise than the rest. The set of types is
+// open.
+const (
+	typeAVChatRoom  = "AVChatRoom"
+	typeCommunity   = "Community"
+	communityPrefix = "@TGS#_" // of the id of every Community
+)
+
+func isCommunity(group, groupType string) bool {
+	return strings.EqualFold(groupType, typeCommunity) || strings.HasPrefix(group, communityPrefix)
+}
+
+// groupInfos asks for the types of at most [chat.MaxGroupInfo] groups. Groups of
+// which the answer says nothing are not in the result.
+func groupInfos(ctx context.Context, call *Caller, c *chat.Client, groups []string) (map[string]chat.GroupInfo, error) {
+	var infos []chat.GroupInfo
+	err := call.Do(ctx, chat.CommandGroupInfo, anyRetries, func(ctx context.Context) (err error) {
+		infos, err = c.GroupInfo(ctx, groups)
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	byID := make(map[string]chat.GroupInfo, len(infos))
+	for _, i := range infos {
+		byID[i.ID] = i
+	}
+	return byID, nil
+}
+
+// stopsAll says that a refusal of one command would meet every other one too. One
+// that is unknown, disabled, or not in the edition would not; if the endpoint is
+// wrong as a whole, the next call tells.
+func stopsAll(r *Refusal) bool {
+	switch chat.CodeOf(r.Err) {
+	case 10003, 10026, 10059, 60002, 60009, 60017:
+		return false
+	}
+	if te, ok := errors.AsType[*chat.TransportError](r.Err); ok && te.Reason == chat.ReasonStatus {
+		return false
+	}
+	return r.Verdict == chat.StopRun
+}
+
+// A GroupLister finds all groups of the app.
+type GroupLister struct {
+	Chat *chat.Client
+	Type string // of the groups wanted; "" is all
+	Say  func(string)
+
+	untyped bool // the app may not ask for types
+}
+
+// groupListLimit is the most groups that get_appid_group_list puts on a page.
+const groupListLimit = 10_000
+
+// List yields each group with its type, "" if that is not known. A group may
+// come twice. The calls are made through call.
+//
+// API: v4/group_open_http_svc/get_appid_group_list, of which one call a second
+// is allowed, and get_group_info for the types.
+func (l *GroupLister) List(ctx context.Context, call *Caller, yield func(group, groupType string) error) error {
+	seen := map[uint64]bool{}
+	for cursor := uint64(0); ; {
+		var page chat.GroupListPage
+		err := call.Do(ctx, chat.CommandGroupList, anyRetries, func(ctx context.Context) (err error) {
+			page, err = l.Chat.GroupList(ctx, l.Type, groupListLimit, cursor)
+			return err
+		})
+		if err != nil {
+			return listError(err)
+		}
+		if err := l.types(ctx, call, page.Groups, yield); err != nil {
+			return listError(err)
+		}
+		if page.Next == 0 {
+			return nil
+		}
+		if seen[page.Next] {
+			return &GuardError{Reason: fmt.Sprintf("the list of the app's groups never ends: the cursor %d came twice", page.Next)}
+		}
+		seen[page.Next] = true
+		cursor = page.Next
+	}
+}
+
+// listError makes the end of a listing one that the end of a run can be: without
+// the list there is nothing to do.
+func listError(err error) error {
+	r, ok := refusalOf(err)
+	if ok && r.Exhausted && r.Verdict != chat.StopRun {
+		return &GuardError{Reason: "the groups of the app cannot be listed", Err: r}
+	}
+	if ok {
+		return &RunRefusedError{r}
+	}
+	return err
+}
+
+// types yields the groups of one page with their types.
+func (l *GroupLister) types(ctx context.Context, call *Caller, groups []string, yield func(group, groupType string) error) error {
+	types := make([]string, len(groups))
+	var ask []int // those that must be asked for
+	for i, g := range groups {
+		switch {
+		case l.Type != "":
+			types[i] = l.Type
+		case isCommunity(g, ""):
+			types[i] = typeCommunity
+		default:
+			ask = append(ask, i)
+		}
+	}
+	if err := l.ask(ctx, call, groups, ask, types); err != nil {
+		return err
+	}
+	for i, g := range groups {
+		if err := yield(g, types[i]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// ask fills in the types of some groups, as many side by side as there are workers.
+func (l *GroupLister) ask(ctx context.Context, call *Caller, groups []string, which []int, types []string) error {
+	if l.untyped {
+		return nil
+	}
+	parts := (len(which) + chat.MaxGroupInfo - 1) / chat.MaxGroupInfo
+	err := call.Each(ctx, parts, func(ctx context.Context, call *Caller, part int) error {
+		some := which[part*chat.MaxGroupInfo : min((part+1)*chat.MaxGroupInfo, len(which))]
+		ids := make([]string, len(some))
+		for i, place := range some {
+			ids[i] = groups[place]
+		}
+		infos, err := groupInfos(ctx, call, l.Chat, ids)
+		for _, place := range some {
+			types[place] = infos[groups[place]].Type
+		}
+		return err
+	})
+	if refused, ok := refusalOf(err); ok && !stopsAll(refused) {
+		l.untyped = !refused.Exhausted
+		l.Say(fmt.Sprintf("the types of groups cannot be asked for: %v; audio-video groups will fail", refused))
+		return nil
+	}
+	return err
+}
