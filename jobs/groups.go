@@ -72,7 +72,7 @@ const groupListLimit = 10_000
 // is allowed, and get_group_info for the types.
 func (l *GroupLister) List(ctx context.Context, call *Caller, yield func(group, groupType string) error) error {
 	seen := map[uint64]bool{}
-	for cursor := uint64(0); ; {
+	for cursor, barren := uint64(0), 0; ; {
 		var page chat.GroupListPage
 		err := call.Do(ctx, chat.CommandGroupList, anyRetries, func(ctx context.Context) (err error) {
 			page, err = l.Chat.GroupList(ctx, l.Type, groupListLimit, cursor)
@@ -87,8 +87,11 @@ func (l *GroupLister) List(ctx context.Context, call *Caller, yield func(group, 
 		if page.Next == 0 {
 			return nil
 		}
-		if seen[page.Next] {
-			return &GuardError{Reason: fmt.Sprintf("the list of the app's groups never ends: the cursor %d came twice", page.Next)}
+		if barren++; len(page.Groups) > 0 {
+			barren = 0
+		}
+		if seen[page.Next] || barren > barrenPages {
+			return &GuardError{Reason: fmt.Sprintf("the list of the app's groups never ends, at cursor %d", page.Next)}
 		}
 		seen[page.Next] = true
 		cursor = page.Next

@@ -52,10 +52,14 @@ func (groupKind) Merge(have, more []byte) []byte {
 // NewGroup is nil: there are no limits of a group.
 func (groupKind) NewGroup() GroupCheck { return nil }
 
+// Roles are the roles of members, from the documentation page of
+// get_group_member_info.
+func Roles() []string { return []string{"Owner", "Admin", "Member"} }
+
 // MembersOptions say what an export of member profiles has.
 type MembersOptions struct {
 	Fields   []string // of a profile, as the API names them; nil: all
-	Roles    []string // members of these roles only; nil: all
+	Roles    []string // members of these roles only, see [Roles]; nil: all
 	Custom   []string // custom fields; nil: all that the server sends
 	PageSize int      // DefaultPageSize if 0
 

@@ -28,7 +28,7 @@ func (j *job) planOnly(ctx context.Context, kind, name string) error {
 		return j.refuse(err)
 	}
 	if j.json {
-		return json.NewEncoder(j.w.stdout).Encode(dryRunJSON(kind, totals, j.qps))
+		return json.NewEncoder(j.w.stdout).Encode(j.planJSON(kind, totals))
 	}
 	j.printPlan(kind, totals)
 	return nil
@@ -36,6 +36,7 @@ func (j *job) planOnly(ctx context.Context, kind, name string) error {
 
 // planJSON is the result of a dry run for scripts.
 type planJSON struct {
+	Job        string  `json:"job,omitempty"`
 	Kind       string  `json:"kind"`
 	Rows       int64   `json:"rows"`
 	BadRows    int64   `json:"bad_rows"`
@@ -48,13 +49,17 @@ type planJSON struct {
 	Seconds    float64 `json:"seconds"`
 }
 
-func dryRunJSON(kind string, t jobs.Totals, qps int) planJSON {
-	return planJSON{kind, t.Rows, t.BadRows, t.OverLimit, t.Superseded, t.Accounts, t.Groups, t.Chunks, t.Calls(), t.Duration(qps).Seconds()}
+func (j *job) planJSON(kind string, t jobs.Totals) planJSON {
+	return planJSON{j.name, kind, t.Rows, t.BadRows, t.OverLimit, t.Superseded, t.Accounts, t.Groups, t.Chunks, t.Calls(), t.Duration(j.qps).Seconds()}
 }
 
 func (j *job) printPlan(kind string, t jobs.Totals) {
 	out := j.w.stdout
-	fmt.Fprintf(out, "Plan of %s; nothing was sent.\n", kind)
+	title := kind
+	if j.name != "" {
+		title += " (job " + j.name + ")"
+	}
+	fmt.Fprintf(out, "Plan of %s; nothing was sent.\n", title)
 	for _, line := range []struct {
 		name string
 		n    int64

@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"chatbatch/io/aside"
 	"chatbatch/io/export"
 	"chatbatch/io/ledger"
 	"chatbatch/jobs"
@@ -130,6 +131,11 @@ func (j *job) checkExport(kind, input string) error {
 	case kind == "export members" && (j.pageSize < 1 || j.pageSize > maxPageSize):
 		return usage("--page-size %d: it is 1 to %d", j.pageSize, maxPageSize)
 	}
+	for _, role := range j.roles {
+		if !slices.ContainsFunc(jobs.Roles(), func(known string) bool { return strings.EqualFold(role, known) }) {
+			return usage("--roles %q: a role is one of %s", role, strings.Join(jobs.Roles(), " "))
+		}
+	}
 	f, err := j.exportFormat()
 	if err != nil {
 		return usage("%w", err)
@@ -175,23 +181,26 @@ func (j *job) checkTarget(input string) error {
 		if in, err := os.Stat(input); err == nil && os.SameFile(in, here) {
 			return usage("-o %s is the input: it would be overwritten", path)
 		}
-		if !here.Mode().IsRegular() {
-			return usage("-o %s: there is something that is not a file", path)
+	}
+	for _, name := range []string{path, path + manifestSuffix} {
+		probe, err := aside.Create(name)
+		if err != nil {
+			return usage("-o %s: %w", path, err)
 		}
+		probe.Discard()
 	}
-	probe, err := os.CreateTemp(filepath.Dir(path), ".chatbatch-*")
-	if err != nil {
-		return usage("write %s: %w", path, errors.Unwrap(err))
-	}
-	return errors.Join(probe.Close(), os.Remove(probe.Name()))
+	return nil
 }
+
+// manifestSuffix is how the name of a manifest ends, behind that of its export.
+const manifestSuffix = ".manifest.json"
 
 // manifestPath is where the manifest of an export is written.
 func (j *job) manifestPath(run string) string {
 	if j.target == stdoutName {
 		return filepath.Join(j.store.Path(run), "manifest.json")
 	}
-	return j.target + ".manifest.json"
+	return j.target + manifestSuffix
 }
 
 // publish puts the table of a finished export in its place. It returns what is to

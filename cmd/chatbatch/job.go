@@ -25,7 +25,8 @@ type job struct {
 	store ledger.Store
 	flags *pflag.FlagSet // of its kind
 
-	// Of the jobs of one file; nil: it is the only job.
+	// Of one job of a file; zero: it is the only job.
+	name    string
 	telling *sync.Mutex     // held while something is shown
 	claimed map[string]bool // keys of the runs
 }
@@ -137,6 +138,7 @@ type begun struct {
 	ledger *ledger.Ledger
 	conn   *connection
 	meter  *jobs.Meter
+	since  time.Time // of its first call, if that was before the run began
 	unlock func()
 	sum    ledger.Summary // when it has ended
 }
@@ -179,7 +181,7 @@ func (j *job) begin(ctx context.Context, kind string, conn *connection, input op
 		unlock()
 		return nil, err
 	}
-	return &begun{ledger: l, conn: conn, meter: src.meter, unlock: unlock}, nil
+	return &begun{ledger: l, conn: conn, meter: src.meter, since: src.since, unlock: unlock}, nil
 }
 
 // meta says what this command is.

@@ -225,15 +225,21 @@ func changed(fs *pflag.FlagSet) map[string]bool {
 	return set
 }
 
-// apply sets flags that were not set before.
+// placeFlags are the flags of which one says where the app lives.
+func placeFlags() []string { return []string{"region", "endpoint", "sim", "sim-scenario"} }
+
+// apply sets flags that were not set before. An argument and the environment go
+// before a file.
 func apply(settings []setting, fs *pflag.FlagSet) error {
+	before := changed(fs)
+	placed := slices.ContainsFunc(placeFlags(), func(name string) bool { return before[name] })
 	for _, s := range settings {
 		f := fs.Lookup(s.name)
 		if f == nil || f.Name == "help" {
 			return fmt.Errorf("line %d: there is no %q here", s.line, s.name)
 		}
-		if f.Changed {
-			continue // by an argument or the environment, which go before a file
+		if f.Changed || placed && slices.Contains(placeFlags(), s.name) {
+			continue
 		}
 		list, isList := f.Value.(pflag.SliceValue)
 		if !isList && len(s.values) != 1 {

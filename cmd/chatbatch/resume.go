@@ -91,7 +91,12 @@ func (j *job) resumable(ctx context.Context, args []string) (ledger.Meta, error)
 		}
 	}
 	if len(args) == 1 {
-		return ledger.Meta{}, usage("there is no run %s in %s; see: chatbatch runs list", args[0], j.store.Dir)
+		return ledger.Meta{}, noRun(args[0], j.store)
 	}
 	return ledger.Meta{}, usage("no run in %s waits to be resumed", j.store.Dir)
+}
+
+// noRun is the error of a name that no run has.
+func noRun(run string, s ledger.Store) error {
+	return usage("there is no run %s in %s; see: chatbatch runs list", run, s.Dir)
 }

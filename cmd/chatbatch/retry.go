@@ -61,6 +61,9 @@ stays as it is. An export goes to another file (-o).
 // retry runs the failed rows of a run.
 func (j *job) retry(ctx context.Context, run string, classes []string) error {
 	earlier, err := j.store.OpenRead(ctx, run)
+	if errors.Is(err, ledger.ErrNoRun) {
+		return noRun(run, j.store)
+	}
 	if err != nil {
 		return err
 	}

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"path/filepath"
 	"slices"
 	"sync"
 
@@ -144,7 +145,7 @@ func (j *job) members(f *jobFile) ([]*member, error) {
 		if err != nil {
 			return nil, fmt.Errorf("job %s: %w", e.name, err)
 		}
-		for what, name := range map[string]string{"input -": e.input, "output " + m.target: m.target} {
+		for what, name := range map[string]string{"input -": e.input, "output " + real(m.target): m.target} {
 			if what == "input -" && name != "-" || name == "" {
 				continue
 			}
@@ -156,6 +157,14 @@ func (j *job) members(f *jobFile) ([]*member, error) {
 		all = append(all, m)
 	}
 	return all, nil
+}
+
+// real is the name of a file without symbolic links, as far as it is there.
+func real(name string) string {
+	if path, err := filepath.EvalSymlinks(name); err == nil {
+		return path
+	}
+	return name
 }
 
 // jobFlags are the flags that this command has and that each job may have
@@ -192,7 +201,7 @@ func (j *job) member(e jobEntry, given map[string]bool, telling *sync.Mutex, cla
 		return nil, fmt.Errorf("line %d: input is missing", e.line)
 	}
 	m := &member{jobEntry: e, job: &job{
-		options: &o, w: j.w, log: j.log.With("job", e.name), store: j.store, flags: fs, telling: telling, claimed: claimed,
+		name: e.name, options: &o, w: j.w, log: j.log.With("job", e.name), store: j.store, flags: fs, telling: telling, claimed: claimed,
 	}}
 	return m, m.checkExport(e.kind, e.input)
 }
@@ -202,7 +211,7 @@ func (m *member) named(err error) error {
 	if coded, ok := errors.AsType[*codedError](err); ok && coded.err == nil {
 		return err
 	}
-	return &codedError{codeOf(err), fmt.Errorf("job %s: %w", m.name, err)}
+	return &codedError{codeOf(err), fmt.Errorf("job %s: %w", m.jobEntry.name, err)}
 }
 
 // prepare plans the job. A job that another process works on may be skipped.
@@ -279,7 +288,7 @@ func (j *job) allEnded(all []*member, total *jobs.Meter) error {
 			continue
 		}
 		s := m.begun.sum
-		sum.Jobs = append(sum.Jobs, jobJSON{m.name, m.code, s})
+		sum.Jobs = append(sum.Jobs, jobJSON{m.jobEntry.name, m.code, s})
 		sum.Rows, sum.Succeeded = sum.Rows+s.Rows, sum.Succeeded+s.Succeeded
 		sum.Failed, sum.Unprocessed = sum.Failed+s.Failed, sum.Unprocessed+s.Unprocessed
 	}

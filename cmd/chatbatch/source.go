@@ -11,6 +11,7 @@ import (
 	"hash/maphash"
 	"io"
 	"os"
+	"time"
 
 	"chatbatch/io/roster"
 	"chatbatch/jobs"
@@ -23,6 +24,7 @@ type source struct {
 	file  *os.File
 	temp  bool        // file is a copy of ours
 	meter *jobs.Meter // of the calls of the run, those of list included
+	since time.Time   // when list began; zero: it did not
 
 	written roster.Format // as we wrote it; "": by its name
 	// list writes the source, for one that must be asked for; it does so when
@@ -148,7 +150,7 @@ func (s *source) listed(ctx context.Context) (io.Reader, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read %s: %w", s.name, err)
 	}
-	s.file, s.temp = f, true
+	s.file, s.temp, s.since = f, true, time.Now()
 	b := bufio.NewWriter(f)
 	if err := errors.Join(s.list(ctx, b), b.Flush()); err != nil {
 		return nil, err

@@ -40,7 +40,7 @@ func (j *job) work(ctx context.Context, b *begun) error {
 		Kind: k.make(j.options, kindParts{b.conn.chat, l, say}), Ledger: l, Door: j.door(b.conn, meter), Workers: j.workers, Grace: j.grace,
 		MaxErrors: limit(j.maxErrors), Rows: before.Rows, Failed: before.Failed,
 	}
-	why := j.run(ctx, r, l, meter, before)
+	why := j.run(ctx, r, b, before)
 
 	// The books are written whatever ended the run, a signal included.
 	ctx = context.WithoutCancel(ctx)
@@ -48,7 +48,7 @@ func (j *job) work(ctx context.Context, b *begun) error {
 	if state == "" {
 		state, code = ledger.Stopped, exitStopped
 	}
-	if err := l.End(ctx, state, session(meter)); err != nil {
+	if err := l.End(ctx, state, b.session()); err != nil {
 		return j.ended(ledger.Summary{}, why, code, err)
 	}
 	b.sum, err = j.books(ctx, l)
@@ -79,11 +79,11 @@ func (j *job) ended(sum ledger.Summary, why error, code int, err error) error {
 }
 
 // run runs r and says meanwhile how far it is.
-func (j *job) run(ctx context.Context, r *jobs.Runner, l *ledger.Ledger, meter *jobs.Meter, before ledger.Summary) error {
+func (j *job) run(ctx context.Context, r *jobs.Runner, b *begun, before ledger.Summary) error {
 	watching, stop := context.WithCancel(ctx)
 	var wg sync.WaitGroup
-	wg.Go(func() { watch(watching, j.log, meter, before.Rows, before.Succeeded+before.Failed) })
-	wg.Go(func() { note(watching, l, meter) })
+	wg.Go(func() { watch(watching, j.log, b.meter, before.Rows, before.Succeeded+before.Failed) })
+	wg.Go(func() { b.note(watching) })
 	err := r.Run(ctx)
 	stop()
 	wg.Wait()
@@ -92,7 +92,7 @@ func (j *job) run(ctx context.Context, r *jobs.Runner, l *ledger.Ledger, meter *
 
 // note keeps the newest figures of the session in the ledger, for the books of
 // a process that is killed.
-func note(ctx context.Context, l *ledger.Ledger, meter *jobs.Meter) {
+func (b *begun) note(ctx context.Context) {
 	t := time.NewTicker(time.Second)
 	defer t.Stop()
 	for {
@@ -100,18 +100,22 @@ func note(ctx context.Context, l *ledger.Ledger, meter *jobs.Meter) {
 		case <-ctx.Done():
 			return
 		case <-t.C:
-			l.Note(session(meter))
+			b.ledger.Note(b.session())
 		}
 	}
 }
 
 // session is what this process did for a run, beyond its settled chunks.
-func session(meter *jobs.Meter) ledger.Session {
-	r := meter.Read()
-	return ledger.Session{
+func (b *begun) session() ledger.Session {
+	r := b.meter.Read()
+	s := ledger.Session{
 		Calls: int(r.Calls) - r.Settled.Calls, Retries: int(r.Retries) - r.Settled.Retries,
 		MaxCallsInOneSecond: r.MaxInOneSecond,
 	}
+	if !b.since.IsZero() {
+		s.Seconds = time.Since(b.since).Seconds()
+	}
+	return s
 }
 
 // books writes the reports of a run, and the table of an export, and shows the
