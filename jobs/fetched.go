@@ -33,16 +33,17 @@ const (
 // A receipt says what was fetched of one group, and where it lies. It is the note
 // of its chunk.
 type receipt struct {
-	Type    string        `json:"type,omitempty"`
-	Online  bool          `json:"online,omitempty"` // it is the group's online list
-	Members int64         `json:"members"`
-	First   int64         `json:"first"` // MemberNum of the first page, -1: not told
-	Last    int64         `json:"last"`  // and of the last
-	Pages   int           `json:"pages"`
-	Reads   int           `json:"reads"`
-	Grade   string        `json:"grade"`
-	Keys    []string      `json:"keys,omitempty"` // of custom fields
-	Spans   []ledger.Span `json:"spans,omitempty"`
+	Type     string        `json:"type,omitempty"`
+	Online   bool          `json:"online,omitempty"` // it is the group's online list
+	Members  int64         `json:"members"`
+	Nameless int64         `json:"nameless,omitempty"` // members without an account, who are left out
+	First    int64         `json:"first"`              // MemberNum of the first page, -1: not told
+	Last     int64         `json:"last"`               // and of the last
+	Pages    int           `json:"pages"`
+	Reads    int           `json:"reads"`
+	Grade    string        `json:"grade"`
+	Keys     []string      `json:"keys,omitempty"` // of custom fields
+	Spans    []ledger.Span `json:"spans,omitempty"`
 }
 
 func (r receipt) encode() ([]byte, error) { return json.Marshal(r) }
@@ -68,10 +69,11 @@ type basket struct {
 	seen map[uint64]struct{}
 	seed maphash.Seed
 
-	members int64 // wanted ones
-	keys    map[string]bool
-	raw     []byte
-	spans   []ledger.Span
+	members  int64 // wanted ones
+	nameless int64 // without an account
+	keys     map[string]bool
+	raw      []byte
+	spans    []ledger.Span
 }
 
 func newBasket(keep Keeper, wanted func(chat.Member) bool) *basket {
@@ -83,6 +85,10 @@ func newBasket(keep Keeper, wanted func(chat.Member) bool) *basket {
 // add takes a page. It returns how many of its members are new.
 func (b *basket) add(ctx context.Context, page []chat.Member) (fresh int, err error) {
 	for _, m := range page {
+		if m.Account == "" {
+			b.nameless++
+			continue
+		}
 		h := maphash.String(b.seed, m.Account)
 		if _, again := b.seen[h]; again {
 			continue

@@ -22,21 +22,45 @@ func isCommunity(group, groupType string) bool {
 }
 
 // groupInfos asks for the types of at most [chat.MaxGroupInfo] groups. Groups of
-// which the answer says nothing are not in the result.
+// which the answer says nothing are not in the result. If it is a group that the
+// server minds, the others are asked for without it. A *Refusal that comes back
+// means that the app may not ask, or that the server could not answer.
 func groupInfos(ctx context.Context, call *Caller, c *chat.Client, groups []string) (map[string]chat.GroupInfo, error) {
+	found := map[string]chat.GroupInfo{}
+	accepted, refused, err := askInfos(ctx, call, c, groups, found)
+	if err == nil && accepted == 0 && refused != nil && len(groups) > 1 {
+		return nil, refused // it is not the groups
+	}
+	return found, err
+}
+
+// askInfos asks for some groups, and for less of them if it is refused. It returns
+// how many calls were accepted, and one of the refusals that concern some group.
+func askInfos(ctx context.Context, call *Caller, c *chat.Client, groups []string, found map[string]chat.GroupInfo) (accepted int, why *Refusal, err error) {
 	var infos []chat.GroupInfo
-	err := call.Do(ctx, chat.CommandGroupInfo, anyRetries, func(ctx context.Context) (err error) {
+	err = call.Do(ctx, chat.CommandGroupInfo, anyRetries, func(ctx context.Context) (err error) {
 		infos, err = c.GroupInfo(ctx, groups)
 		return err
 	})
-	if err != nil {
-		return nil, err
-	}
-	byID := make(map[string]chat.GroupInfo, len(infos))
 	for _, i := range infos {
-		byID[i.ID] = i
+		found[i.ID] = i
 	}
-	return byID, nil
+	why, ok := refusalOf(err)
+	switch {
+	case err == nil:
+		return 1, nil, nil
+	case !ok || why.Exhausted || why.Verdict == chat.StopRun || why.Ruling.Class == ClassNoPermission:
+		return 0, nil, err
+	case len(groups) == 1:
+		return 0, why, nil // its own call will tell
+	}
+	for _, half := range [][]string{groups[:len(groups)/2], groups[len(groups)/2:]} {
+		n, _, err := askInfos(ctx, call, c, half, found)
+		if accepted += n; err != nil {
+			return accepted, why, err
+		}
+	}
+	return accepted, why, nil
 }
 
 // stopsAll says that a refusal of one command would meet every other one too. One
@@ -72,6 +96,7 @@ const groupListLimit = 10_000
 // is allowed, and get_group_info for the types.
 func (l *GroupLister) List(ctx context.Context, call *Caller, yield func(group, groupType string) error) error {
 	seen := map[uint64]bool{}
+	var listed, total int64
 	for cursor, barren := uint64(0), 0; ; {
 		var page chat.GroupListPage
 		err := call.Do(ctx, chat.CommandGroupList, anyRetries, func(ctx context.Context) (err error) {
@@ -84,8 +109,9 @@ func (l *GroupLister) List(ctx context.Context, call *Caller, yield func(group, 
 		if err := l.types(ctx, call, page.Groups, yield); err != nil {
 			return listError(err)
 		}
+		listed, total = listed+int64(len(page.Groups)), max(total, page.Total)
 		if page.Next == 0 {
-			return nil
+			return l.whole(listed, total)
 		}
 		if barren++; len(page.Groups) > 0 {
 			barren = 0
@@ -96,6 +122,18 @@ func (l *GroupLister) List(ctx context.Context, call *Caller, yield func(group, 
 		seen[page.Next] = true
 		cursor = page.Next
 	}
+}
+
+// whole compares a list with what the server says of it. Groups come and go
+// meanwhile; but a list of nothing is none.
+func (l *GroupLister) whole(listed, total int64) error {
+	if listed == 0 && total > 0 {
+		return &GuardError{Reason: fmt.Sprintf("the server lists none of the %d groups that it says there are", total)}
+	}
+	if listed < total {
+		l.Say(fmt.Sprintf("the server lists %d of the %d groups that it says there are", listed, total))
+	}
+	return nil
 }
 
 // listError makes the end of a listing one that the end of a run can be: without

@@ -55,7 +55,7 @@ func (s *settling) isolate(ctx context.Context, bad span, why *Refusal) error {
 	if _, answered := errors.AsType[*chat.Error](why.Err); !answered {
 		// No answer says nothing about any account.
 		if why.Lonely {
-			return &GuardError{Reason: "the server does not answer", Err: why}
+			return &GuardError{Reason: reasonNoAnswer, Err: why}
 		}
 		s.fail(bad, why.outcome(why.Ruling.Class))
 		return nil

@@ -25,20 +25,22 @@ type manifestHead struct {
 	Finished *time.Time       `json:"finished"`
 	Exported int64            `json:"groups_exported"`
 	Failed   int64            `json:"groups_failed"`
-	Grades   map[string]int64 `json:"grades"` // groups, by grade
+	BadRows  int64            `json:"bad_rows"` // of the input: they name no group
+	Grades   map[string]int64 `json:"grades"`   // groups, by grade
 }
 
 // manifestGroup is what a manifest says of one group.
 type manifestGroup struct {
-	Group   string     `json:"group_id"`
-	Type    string     `json:"type,omitempty"`
-	Grade   string     `json:"grade,omitempty"`
-	Members *int64     `json:"members,omitempty"`
-	First   *int64     `json:"member_num_first,omitempty"` // as the server told it with the first page
-	Last    *int64     `json:"member_num_last,omitempty"`
-	Pages   int        `json:"pages,omitempty"`
-	Reads   int        `json:"reads,omitempty"`
-	Fetched *time.Time `json:"fetched,omitempty"`
+	Group    string     `json:"group_id"`
+	Type     string     `json:"type,omitempty"`
+	Grade    string     `json:"grade,omitempty"`
+	Members  *int64     `json:"members,omitempty"`
+	Nameless int64      `json:"members_without_account,omitempty"`
+	First    *int64     `json:"member_num_first,omitempty"` // as the server told it with the first page
+	Last     *int64     `json:"member_num_last,omitempty"`
+	Pages    int        `json:"pages,omitempty"`
+	Reads    int        `json:"reads,omitempty"`
+	Fetched  *time.Time `json:"fetched,omitempty"`
 
 	Class string `json:"class,omitempty"` // of a group that failed
 	Code  int    `json:"code,omitempty"`
@@ -58,7 +60,7 @@ func (p *Publication) manifest(ctx context.Context, v *ledger.View, s survey) (*
 	head := manifestHead{
 		Run: sum.Run, Kind: p.Kind, File: "-", Format: p.Format.String(), Columns: s.Columns,
 		Rows: s.Rows, Bytes: s.Bytes, SHA256: s.SHA256, Started: sum.Started, Finished: sum.Finished,
-		Exported: s.Groups, Failed: s.Failed, Grades: s.Grades,
+		Exported: s.Groups, Failed: s.Failed, BadRows: s.BadRows, Grades: s.Grades,
 	}
 	if p.Path != "" {
 		head.File = filepath.Base(p.Path)
@@ -115,6 +117,7 @@ func groupOf(c ledger.ChunkResult, edition bool) (manifestGroup, error) {
 		return g, err
 	}
 	g.Type, g.Grade, g.Members, g.Pages, g.Reads = r.Type, r.Grade, &r.Members, r.Pages, r.Reads
+	g.Nameless = r.Nameless
 	if r.Online {
 		g.Grade = gradeOnline(r.Members, edition)
 	}

@@ -88,7 +88,8 @@ type Members struct {
 func ExportMembers(c *chat.Client, keep Keeper, o MembersOptions) *Members {
 	m := &Members{
 		chat: c, keep: keep, online: ExportOnline(c, keep, 0),
-		request: o.Fields, custom: o.Custom, pageSize: o.PageSize, withRooms: o.WithRooms,
+		request: o.Fields, custom: o.Custom, pageSize: o.PageSize,
+		withRooms: o.WithRooms && len(o.Roles) == 0, // who is online there has no role
 	}
 	if m.pageSize == 0 {
 		m.pageSize = DefaultPageSize
@@ -138,19 +139,30 @@ func (m *Members) fetch(ctx context.Context, call *Caller, group, groupType stri
 		limit = newPageLimit(min(m.pageSize, maxCursorPage))
 	}
 	for rec.Reads < 2 && rec.Grade != GradeExact && rec.Grade != GradeUncounted {
-		r := &reading{Members: m, call: call, group: group, limit: limit, basket: newBasket(m.keep, m.wanted), first: -1, last: -1}
-		if err := r.read(ctx, community); err != nil {
-			return rec, err
+		again, err := m.readOnce(ctx, call, group, limit, community, rec)
+		refused, ok := refusalOf(err)
+		if ok && refused.Verdict != chat.StopRun && rec.Reads > 0 {
+			return rec, nil // the first reading is better than none
 		}
-		rec.Reads++
-		rec.Pages += int(r.pages.Load())
-		rec.First, rec.Last = r.first, r.last
-		rec.Grade = r.grade()
-		if err := r.basket.fill(call.hard, &rec); err != nil {
+		if rec = again; err != nil {
 			return rec, err
 		}
 	}
 	return rec, nil
+}
+
+// readOnce reads a group. before is the receipt of an earlier reading.
+func (m *Members) readOnce(ctx context.Context, call *Caller, group string, limit *pageLimit, community bool, before receipt) (receipt, error) {
+	rec := before
+	r := &reading{Members: m, call: call, group: group, limit: limit, basket: newBasket(m.keep, m.wanted), first: -1, last: -1}
+	if err := r.read(ctx, community); err != nil {
+		return rec, err
+	}
+	rec.Reads++
+	rec.Pages += int(r.pages.Load())
+	rec.First, rec.Last, rec.Nameless = r.first, r.last, r.basket.nameless
+	rec.Grade = r.grade()
+	return rec, r.basket.fill(call.hard, &rec)
 }
 
 // grade says how good the reading is.

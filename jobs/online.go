@@ -33,7 +33,7 @@ func (o *Online) Settle(ctx context.Context, call *Caller, c ledger.Chunk) (Resu
 	b := newBasket(o.keep, nil)
 	r := receipt{Type: string(c.Entries[0].Data), Online: true, First: -1, Last: -1, Reads: 1}
 	pages, err := o.read(ctx, call, c.Group, b)
-	r.Pages = pages
+	r.Pages, r.Nameless = pages, b.nameless
 	if err == nil {
 		err = b.fill(call.hard, &r)
 	}
@@ -41,6 +41,9 @@ func (o *Online) Settle(ctx context.Context, call *Caller, c ledger.Chunk) (Resu
 	// when the whole export is: see [gradeOnline].
 	return settleFetched(call, r, err)
 }
+
+// maxOnlineRead is far above the members that the server ever lists of a group.
+const maxOnlineRead = 100 * onlineCap
 
 // read reads one list to its end.
 func (o *Online) read(ctx context.Context, call *Caller, group string, b *basket) (pages int, err error) {
@@ -66,8 +69,8 @@ func (o *Online) read(ctx context.Context, call *Caller, group string, b *basket
 		if been[page.Next] {
 			return pages, &stuckError{fmt.Sprintf("the cursor %d came twice", page.Next)}
 		}
-		if barren > barrenPages {
-			return pages, &stuckError{fmt.Sprintf("%d pages brought no new member", barren)}
+		if barren > barrenPages || len(b.seen) > maxOnlineRead {
+			return pages, &stuckError{fmt.Sprintf("%d members came, %d pages brought no new one", len(b.seen), barren)}
 		}
 		cursor = page.Next
 		been[cursor] = true

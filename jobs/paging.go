@@ -67,7 +67,7 @@ const barrenPages = 50
 // as many members, and pages would be planned for all of them.
 const mostMembers = 100_000_000
 
-// errStuck says that the pages of a group never end.
+// A stuckError says that the pages of a group never end.
 type stuckError struct{ why string }
 
 func (e *stuckError) Error() string { return "the server's pages never end: " + e.why }

@@ -47,7 +47,7 @@ func (r *Runner) pending(ctx, soft, hard context.Context, canary *bool) iter.Seq
 				ahead = nextWindow(next)
 			}
 			looked = r.lookNow(soft, hard, p, ahead, canary)
-			if !handOut(w, yield) {
+			if !yieldAll(w, yield) {
 				return
 			}
 			w = ahead
@@ -55,8 +55,8 @@ func (r *Runner) pending(ctx, soft, hard context.Context, canary *bool) iter.Seq
 	}
 }
 
-// handOut yields the chunks of a window.
-func handOut(w window, yield func(ledger.Chunk, error) bool) (more bool) {
+// yieldAll yields the chunks of a window.
+func yieldAll(w window, yield func(ledger.Chunk, error) bool) (more bool) {
 	for _, c := range w.chunks {
 		if !yield(c, nil) {
 			return false

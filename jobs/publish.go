@@ -6,7 +6,6 @@ import (
 	"io"
 	"maps"
 	"slices"
-	"strings"
 
 	"chatbatch/io/chat"
 	"chatbatch/io/export"
@@ -32,6 +31,7 @@ type Published struct {
 	Columns []string
 	Groups  int64            // that are in the table
 	Failed  int64            // groups that are not
+	BadRows int64            // of the input: they name no group
 	Grades  map[string]int64 // groups, by grade
 }
 
@@ -51,7 +51,7 @@ func Publish(ctx context.Context, v *ledger.View, p Publication) (Published, err
 	if err != nil {
 		return s.Published, err
 	}
-	if s.Groups == 0 && s.Failed > 0 {
+	if s.Groups == 0 && s.Failed+s.BadRows > 0 {
 		return s.Published, &NothingError{s.Failed}
 	}
 	w, err := p.open(s.Columns)
@@ -88,6 +88,11 @@ type survey struct {
 
 // survey goes over all groups.
 func (p *Publication) survey(ctx context.Context, v *ledger.View) (s survey, err error) {
+	sum, err := v.Summary(ctx)
+	if err != nil {
+		return s, err
+	}
+	s.BadRows = sum.ByClass[ClassBadRow]
 	keys := map[string]bool{}
 	var lists []int64 // that are cut off if the app is without the edition
 	s.Grades = map[string]int64{}
@@ -202,5 +207,8 @@ func (d Published) Text() string {
 	if d.Failed > 0 {
 		text += fmt.Sprintf("; %d groups failed and are not in it", d.Failed)
 	}
-	return strings.TrimSpace(text)
+	if d.BadRows > 0 {
+		text += fmt.Sprintf("; %d bad rows name none", d.BadRows)
+	}
+	return text
 }

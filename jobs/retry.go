@@ -57,10 +57,18 @@ type Door struct {
 	Retry   Retry
 	Renew   func(stale string) // makes the next call sign anew; nil if nothing can be signed
 	Meter   *Meter
+	Front   *Front // shared with other runs on the same server; nil: there are none
 
-	gate     gate
+	alone    Front // without Front
 	mu       sync.Mutex
 	accepted map[string]int // under mu; calls that the server accepted, by API
+}
+
+func (d *Door) front() *Front {
+	if d.Front != nil {
+		return d.Front
+	}
+	return &d.alone
 }
 
 // acceptedOf is how many calls to api the server has accepted so far.
@@ -289,7 +297,7 @@ func (a *attempts) attempt(ctx context.Context, alone bool) (sig string, err err
 func (a *attempts) turn(ctx context.Context, alone bool) (done func(time.Duration, bool), err error) {
 	for {
 		if !alone {
-			if err := a.door.gate.pass(ctx); err != nil {
+			if err := a.door.front().gate.pass(ctx); err != nil {
 				return nil, err
 			}
 		}
@@ -301,7 +309,7 @@ func (a *attempts) turn(ctx context.Context, alone bool) (done func(time.Duratio
 		switch {
 		case err != nil && ctx.Err() == nil:
 			return nil, &GuardError{Reason: "the limiter gives no turns", Err: err}
-		case err != nil || alone || !a.door.gate.isShut():
+		case err != nil || alone || !a.door.front().gate.isShut():
 			return done, err
 		}
 		done(0, false)
@@ -312,11 +320,11 @@ func (a *attempts) turn(ctx context.Context, alone bool) (done func(time.Duratio
 // does that already, this one waits until it is done, and follows it.
 func (a *attempts) pause(ctx context.Context, d time.Duration) error {
 	a.paused = true
-	if !a.door.gate.close() {
+	if !a.door.front().gate.close() {
 		_, err := a.attempt(ctx, false)
 		return err
 	}
-	defer a.door.gate.open()
+	defer a.door.front().gate.open()
 	t := time.NewTimer(d)
 	defer t.Stop()
 	select {

@@ -129,10 +129,32 @@ func stopped(ctx context.Context, err error) error {
 	return context.Cause(ctx)
 }
 
-// feed hands the pending chunks to the workers until one of them says stop.
+// feed hands the pending chunks to the workers until one of them says stop. The
+// first call waits until no other run on this server is about to make its first.
 func (r *Runner) feed(ctx, soft, hard context.Context, workers *errgroup.Group) error {
+	front := r.Door.front()
+	first, err := front.introduce(soft)
+	if err != nil {
+		return err
+	}
 	canary := true
-	for c, err := range r.pending(ctx, soft, hard, &canary) {
+	err = r.handOut(ctx, soft, hard, workers, &canary, func() {
+		if first {
+			first = false
+			front.introduced(true, nil)
+		}
+	})
+	if first {
+		refused, _ := errors.AsType[*RunRefusedError](err)
+		front.introduced(!canary, refused)
+	}
+	return err
+}
+
+// handOut is feed without its beginning and end. known is called when the server
+// has proved that it knows us.
+func (r *Runner) handOut(ctx, soft, hard context.Context, workers *errgroup.Group, canary *bool, known func()) error {
+	for c, err := range r.pending(ctx, soft, hard, canary) {
 		if err != nil {
 			return err
 		}
@@ -143,33 +165,40 @@ func (r *Runner) feed(ctx, soft, hard context.Context, workers *errgroup.Group) 
 		if soft.Err() != nil {
 			return context.Cause(soft)
 		}
-		call := &Caller{door: r.Door, hard: hard, slots: r.slots, canary: canary}
-		if !canary {
+		call := &Caller{door: r.Door, hard: hard, slots: r.slots, canary: *canary}
+		if !*canary {
+			known()
 			workers.Go(func() error { return r.work(soft, call, c) })
 			continue
 		}
-		// Wrong credentials must cost one call, not one a worker, and so must
-		// calls of a size that the server does not take: the others wait until
-		// it has accepted one.
-		accepted, ended := make(chan struct{}), make(chan struct{})
-		call.onAccept = sync.OnceFunc(func() { close(accepted) })
-		var failed error
-		workers.Go(func() error {
-			defer close(ended)
-			failed = r.work(soft, call, c)
-			return failed
-		})
-		select {
-		case <-accepted:
-			canary = false
-		case <-ended:
-			if failed != nil {
-				return failed
-			}
-			canary = call.canary
+		if err := r.alone(soft, call, c, workers); err != nil {
+			return err
+		}
+		if *canary = call.canary; !*canary {
+			known()
 		}
 	}
 	return nil
+}
+
+// alone lets a worker begin with the first chunk, and returns when the server has
+// accepted a call of it, or it is settled: wrong credentials must cost one call,
+// not one a worker, and so must calls of a size that the server does not take.
+func (r *Runner) alone(soft context.Context, call *Caller, c ledger.Chunk, workers *errgroup.Group) error {
+	accepted, ended := make(chan struct{}), make(chan struct{})
+	call.onAccept = sync.OnceFunc(func() { close(accepted) })
+	var failed error
+	workers.Go(func() error {
+		defer close(ended)
+		failed = r.work(soft, call, c)
+		return failed
+	})
+	select {
+	case <-accepted:
+		return nil
+	case <-ended:
+		return failed
+	}
 }
 
 // work settles one chunk and gives its slot back.
@@ -327,6 +356,8 @@ func (r *Runner) outcomeOf(group string) (o ledger.Outcome, known bool) {
 // told from a server that serves nobody by no other means.
 const sickRefusals = 5
 
+const reasonNoAnswer = "the server does not answer"
+
 // A sickness counts refusals since the server accepted a call.
 type sickness struct {
 	accepted int // calls that were, when the count began
@@ -341,6 +372,11 @@ func (r *Runner) ail(why *Refusal) error {
 		return nil
 	}
 	accepted := r.Door.acceptedOfAll()
+	_, answered := errors.AsType[*chat.Error](why.Err)
+	if !answered && accepted == 0 {
+		// It has not been there since this process began: no row is to blame.
+		return &GuardError{Reason: reasonNoAnswer, Err: why}
+	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.sick.refusals == 0 || r.sick.accepted != accepted {
@@ -350,8 +386,8 @@ func (r *Runner) ail(why *Refusal) error {
 		return nil
 	}
 	reason := "the server refuses every call"
-	if _, answered := errors.AsType[*chat.Error](why.Err); !answered {
-		reason = "the server does not answer"
+	if !answered {
+		reason = reasonNoAnswer
 	}
 	return &GuardError{Reason: reason, Err: why}
 }

@@ -207,7 +207,10 @@ func TestUnreadBadRows(t *testing.T) {
 
 // If the app may not ask for groups, that is said once, and all rows are sent.
 func TestUnreadWithoutALook(t *testing.T) {
-	for _, code := range []int{10007, 60017, 10026, 10003, 10004} {
+	looks := map[int]int64{10007: 1, 60017: 1, 10026: 1, 10003: 1,
+		10004: 99, // until it is known that not one of 50 groups is to blame
+	}
+	for code, most := range looks {
 		t.Run(fmt.Sprint(code), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				var said []string
@@ -220,7 +223,7 @@ func TestUnreadWithoutALook(t *testing.T) {
 					t.Fatal(err)
 				}
 				counts := s.sim.Counts()
-				if len(said) != 1 || !strings.Contains(said[0], "groups are not checked") || counts.ByCommand[chat.CommandGroupInfo] != 1 {
+				if len(said) != 1 || !strings.Contains(said[0], "groups are not checked") || counts.ByCommand[chat.CommandGroupInfo] != most {
 					t.Errorf("it said %q after %d looks", said, counts.ByCommand[chat.CommandGroupInfo])
 				}
 				if n := counts.ByCommand[chat.CommandSetUnread]; n != 1000 || len(s.ledger.rowOutcomes()) != 1000 {

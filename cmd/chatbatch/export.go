@@ -3,6 +3,8 @@ package main
 import (
 	"cmp"
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"os"
@@ -60,6 +62,7 @@ group of that many is graded truncated. The list is up to 40 seconds old.
 // exporting says what an export has and where it goes.
 type exporting struct {
 	target    string // --output
+	instead   string // of a run that is resumed
 	format    string
 	excel     bool
 	fields    []string
@@ -131,7 +134,9 @@ func (j *job) checkExport(kind, input string) error {
 	case kind == "export members" && (j.pageSize < 1 || j.pageSize > maxPageSize):
 		return usage("--page-size %d: it is 1 to %d", j.pageSize, maxPageSize)
 	}
-	for _, role := range j.roles {
+	for i := range j.roles {
+		j.roles[i] = strings.TrimSpace(j.roles[i])
+		role := j.roles[i]
 		if !slices.ContainsFunc(jobs.Roles(), func(known string) bool { return strings.EqualFold(role, known) }) {
 			return usage("--roles %q: a role is one of %s", role, strings.Join(jobs.Roles(), " "))
 		}
@@ -142,6 +147,9 @@ func (j *job) checkExport(kind, input string) error {
 	}
 	if j.excel && f.Kind != "csv" {
 		return usage("--excel is for CSV; %s is %s", j.target, f.Kind)
+	}
+	if j.target == stdoutName && j.json {
+		return usage("-o - and --json would both write to stdout")
 	}
 	if j.target == stdoutName {
 		return nil
@@ -195,6 +203,12 @@ func (j *job) checkTarget(input string) error {
 // manifestSuffix is how the name of a manifest ends, behind that of its export.
 const manifestSuffix = ".manifest.json"
 
+// targetKey is the key of the lock of a file that is published.
+func targetKey(target string) string {
+	sum := sha256.Sum256([]byte("output\n" + real(target)))
+	return hex.EncodeToString(sum[:])
+}
+
 // manifestPath is where the manifest of an export is written.
 func (j *job) manifestPath(run string) string {
 	if j.target == stdoutName {
@@ -207,9 +221,18 @@ func (j *job) manifestPath(run string) string {
 // be said of it.
 func (j *job) publish(ctx context.Context, l *ledger.Ledger) (string, error) {
 	m := l.Meta()
+	instead := j.instead
 	if err := j.planAgain(m); err != nil {
 		return "", err
 	}
+	if instead != "" {
+		j.target, j.format = instead, ""
+	}
+	unlock, err := j.store.Lock(ctx, targetKey(j.target), true) // another run may publish there too
+	if err != nil {
+		return "", err
+	}
+	defer unlock()
 	f, err := j.exportFormat()
 	if err != nil {
 		return "", err
@@ -230,6 +253,12 @@ func (j *job) publish(ctx context.Context, l *ledger.Ledger) (string, error) {
 	if nothing, ok := errors.AsType[*jobs.NothingError](err); ok {
 		j.log.Error(nothing.Error())
 		return "export: nothing was published", nil
+	}
+	if errors.Is(err, ledger.ErrDropped) {
+		return fmt.Sprintf("export: %s was published before", cmp.Or(p.Path, "stdout")), nil
+	}
+	if row, ok := errors.AsType[*export.RowError](err); ok && f.Kind == export.XLSX {
+		return "", fmt.Errorf("%w. What was fetched is kept; as CSV it can be written: chatbatch resume %s -o FILE.csv", row, m.Run)
 	}
 	if err != nil {
 		return "", err

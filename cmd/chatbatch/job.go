@@ -27,8 +27,7 @@ type job struct {
 
 	// Of one job of a file; zero: it is the only job.
 	name    string
-	telling *sync.Mutex     // held while something is shown
-	claimed map[string]bool // keys of the runs
+	telling *sync.Mutex // held while something is shown
 }
 
 // jobCommand makes the command of a kind, whose last word is its name.
@@ -38,16 +37,13 @@ func jobCommand(w world, kind, arg, short, long string) *cobra.Command {
 		Use:   kind[strings.LastIndex(kind, " ")+1:] + " " + arg,
 		Short: short,
 		Long:  short + ".\n\n" + long + "\n\n" + exitHelp,
-		Args: func(cmd *cobra.Command, args []string) error {
-			if len(args) != 1 && (len(args) > 0 || !o.allGroups) {
-				return usage("give one %s, a file or - for stdin; see: %s --help", arg, cmd.CommandPath())
-			}
-			return nil
-		},
 		RunE: func(cmd *cobra.Command, args []string) error {
 			j, err := newJob(cmd, o, w)
 			if err != nil {
 				return err
+			}
+			if len(args) != 1 && (len(args) > 0 || !o.allGroups) {
+				return usage("give one %s, a file or - for stdin; see: %s --help", arg, cmd.CommandPath())
 			}
 			ctx, cancel := j.bounded(cmd.Context())
 			defer cancel()
@@ -150,31 +146,15 @@ func (b *begun) close() {
 
 // begin plans the run of a kind over an input, or opens it again if this very
 // command was begun before and has not ended.
-func (j *job) begin(ctx context.Context, kind string, conn *connection, input opener) (_ *begun, err error) {
-	if err := os.MkdirAll(j.store.Dir, 0o700); err != nil {
-		return nil, usage("make the directory of the runs: %w", err)
-	}
-	src, err := input(ctx)
+func (j *job) begin(ctx context.Context, kind string, conn *connection, input opener) (*begun, error) {
+	src, meta, err := j.identify(ctx, kind, conn, input)
 	if err != nil {
 		return nil, err
 	}
 	defer src.close()
-	if err := src.identify(ctx); err != nil {
-		return nil, err
-	}
-	meta, err := j.meta(kind, src, conn)
-	if err != nil {
-		return nil, err
-	}
-	if j.claimed[meta.Key()] {
-		return nil, usage("another job of the file is the same")
-	}
 	unlock, err := j.lock(ctx, meta.Key())
 	if err != nil {
 		return nil, err
-	}
-	if j.claimed != nil {
-		j.claimed[meta.Key()] = true
 	}
 	l, err := j.open(ctx, meta, src)
 	if err != nil {
@@ -182,6 +162,27 @@ func (j *job) begin(ctx context.Context, kind string, conn *connection, input op
 		return nil, err
 	}
 	return &begun{ledger: l, conn: conn, meter: src.meter, since: src.since, unlock: unlock}, nil
+}
+
+// identify opens the input of a run and says which command this is.
+func (j *job) identify(ctx context.Context, kind string, conn *connection, input opener) (*source, ledger.Meta, error) {
+	if err := os.MkdirAll(j.store.Dir, 0o700); err != nil {
+		return nil, ledger.Meta{}, usage("make the directory of the runs: %w", err)
+	}
+	src, err := input(ctx)
+	if err != nil {
+		return nil, ledger.Meta{}, err
+	}
+	err = src.identify(ctx)
+	var meta ledger.Meta
+	if err == nil {
+		meta, err = j.meta(kind, src, conn)
+	}
+	if err != nil {
+		src.close()
+		return nil, ledger.Meta{}, err
+	}
+	return src, meta, nil
 }
 
 // meta says what this command is.
@@ -195,7 +196,7 @@ func (j *job) meta(kind string, src *source, conn *connection) (ledger.Meta, err
 		Run: ledger.NewRunID(now), Kind: kind, Endpoint: conn.name,
 		SDKAppID: conn.chat.SDKAppID, Identifier: conn.chat.Identifier,
 		Input: src.name, InputSHA256: src.sha256, Options: planOptions(kinds()[kind], j.flags), Format: string(format),
-		Created: now.UTC(), Version: version(),
+		Created: now.UTC(), Version: version(), Of: src.of,
 	}, nil
 }
 

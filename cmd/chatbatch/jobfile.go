@@ -36,6 +36,7 @@ type setting struct {
 	line   int
 	name   string
 	values []string
+	list   bool // it was written as a list
 }
 
 // keyJobs is the key of a job file under which the jobs stand.
@@ -143,7 +144,7 @@ func parseJob(node *yaml.Node) (e jobEntry, err error) {
 			e.flags, err = addSetting(e.flags, key, value)
 			return err
 		}
-		if value.Kind != yaml.ScalarNode {
+		if value.Kind != yaml.ScalarNode || value.Tag == "!!null" {
 			return fmt.Errorf("line %d: %s is not a text", value.Line, key.Value)
 		}
 		*text = value.Value
@@ -164,6 +165,7 @@ func addSetting(flags []setting, key, value *yaml.Node) ([]setting, error) {
 	case value.Kind == yaml.ScalarNode:
 		s.values = []string{value.Value}
 	case value.Kind == yaml.SequenceNode:
+		s.list = true
 		for _, item := range value.Content {
 			if item.Kind != yaml.ScalarNode {
 				return nil, fmt.Errorf("line %d: %s is a list of something else than texts", item.Line, key.Value)
@@ -242,11 +244,11 @@ func apply(settings []setting, fs *pflag.FlagSet) error {
 			continue
 		}
 		list, isList := f.Value.(pflag.SliceValue)
-		if !isList && len(s.values) != 1 {
+		if s.list && !isList {
 			return fmt.Errorf("line %d: %s is a list, want one value", s.line, s.name)
 		}
 		var err error
-		if f.Changed = true; isList {
+		if f.Changed = true; s.list {
 			err = list.Replace(s.values)
 		} else {
 			err = fs.Set(s.name, s.values[0])

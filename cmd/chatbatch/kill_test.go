@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"net/http"
@@ -92,11 +93,24 @@ func TestKillReports(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
+			k.unlock()
 			k.check(string(b), exitFailed)
 			return
 		}
 	}
 	k.check(k.program().end(t))
+}
+
+// unlock removes the lock file of a process that was killed when all was done:
+// the next holder of the lock would, but there is none.
+func (k *killing) unlock() {
+	locks, err := filepath.Glob(filepath.Join(k.store.Dir, "*.lock"))
+	for _, name := range locks {
+		err = errors.Join(err, os.Remove(name))
+	}
+	if err != nil {
+		k.t.Fatal(err)
+	}
 }
 
 // newKilling makes a roster that is sorted by student, so that its groups are

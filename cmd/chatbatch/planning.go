@@ -47,13 +47,24 @@ func (j *job) planAgain(m ledger.Meta) error {
 	j.addKind(k, j.flags)
 	j.maxBadRows = cmp.Or(maxBad, j.maxBadRows)
 	for name, text := range m.Options {
-		for item := range strings.SplitSeq(text, "\n") {
-			if err := j.flags.Set(name, item); err != nil {
-				return fmt.Errorf("run %s has an option that this version does not know: %w", m.Run, err)
-			}
+		if err := setAgain(j.flags, name, text); err != nil {
+			return fmt.Errorf("run %s has an option that this version does not know: %w", m.Run, err)
 		}
 	}
 	return nil
+}
+
+// setAgain sets a flag from what planOptions has made of it.
+func setAgain(flags *pflag.FlagSet, name, text string) error {
+	f := flags.Lookup(name)
+	if f == nil {
+		return fmt.Errorf("%s", name)
+	}
+	if list, ok := f.Value.(pflag.SliceValue); ok {
+		f.Changed = true
+		return list.Replace(strings.Split(text, "\n"))
+	}
+	return flags.Set(name, text)
 }
 
 // open opens the run of this command that has not ended, or plans a new one.

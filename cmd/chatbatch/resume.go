@@ -39,6 +39,7 @@ be there any more; credentials, pace and guards are those given now.
 	o.care.add(fs)
 	addRunsDir(fs, &o.runsDir)
 	addIfLocked(fs, &o.ifLocked)
+	fs.StringVarP(&o.instead, "output", "o", "", "file of an export, instead of the one it was begun with")
 	o.output.add(fs)
 	o.chunkSize = jobs.DefaultChunkSize // the plan is made
 	return cmd
@@ -54,6 +55,9 @@ func (j *job) resume(ctx context.Context, args []string) error {
 	if err := j.planAgain(meta); err != nil {
 		return err
 	}
+	if err := j.checkInstead(meta.Kind); err != nil {
+		return err
+	}
 	conn, err := j.connect(meta.Endpoint, j.w)
 	if err != nil {
 		return err
@@ -64,12 +68,31 @@ func (j *job) resume(ctx context.Context, args []string) error {
 		return err
 	}
 	defer unlock()
+	if _, err := j.resumable(ctx, []string{meta.Run}); err != nil {
+		j.log.Info("run " + meta.Run + " has ended meanwhile")
+		return nil
+	}
 	l, err := j.reopen(ctx, meta.Run)
 	if err != nil {
 		return err
 	}
 	defer l.Close()
 	return j.work(ctx, &begun{ledger: l, conn: conn, meter: &jobs.Meter{}, unlock: unlock})
+}
+
+// checkInstead looks whether an export can go to another file than planned.
+func (j *job) checkInstead(kind string) error {
+	switch {
+	case j.instead == "":
+		return nil
+	case !isExport(kind):
+		return usage("-o is for exports; this is a run of %s", kind)
+	}
+	planned, format := j.target, j.format
+	j.target, j.format = j.instead, ""
+	err := j.checkExport(kind, "")
+	j.instead, j.target, j.format = j.target, planned, format
+	return err
 }
 
 // resumable finds the run to go on with.

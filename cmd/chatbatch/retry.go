@@ -69,7 +69,7 @@ func (j *job) retry(ctx context.Context, run string, classes []string) error {
 	}
 	defer earlier.Close()
 	meta := earlier.Meta()
-	if err := j.retryOptions(meta); err != nil {
+	if err := j.retryOptions(ctx, meta); err != nil {
 		return err
 	}
 	input, rows, err := j.failedRows(ctx, earlier, classes)
@@ -94,7 +94,7 @@ func (j *job) retry(ctx context.Context, run string, classes []string) error {
 }
 
 // retryOptions takes over what made the plan of the earlier run.
-func (j *job) retryOptions(m ledger.Meta) error {
+func (j *job) retryOptions(ctx context.Context, m ledger.Meta) error {
 	target := j.target
 	if err := j.planAgain(m); err != nil {
 		return err
@@ -106,8 +106,8 @@ func (j *job) retryOptions(m ledger.Meta) error {
 		}
 		return nil
 	}
-	if abs, err := filepath.Abs(target); err == nil && target != "" && target != stdoutName && abs == j.target {
-		return usage("-o %s: the export of run %s is there, and would be replaced by its failed groups alone", target, m.Run)
+	if of := j.writtenBy(ctx, m, target); of != "" {
+		return usage("-o %s: the export of run %s is there, and would be replaced by its failed groups alone", target, of)
 	}
 	if err := j.flags.Set("output", target); err != nil {
 		return err
@@ -120,13 +120,36 @@ func (j *job) retryOptions(m ledger.Meta) error {
 	return err
 }
 
+// writtenBy is the run, of m and those that it is a retry of, that has written
+// its export to target; "" if none has.
+func (j *job) writtenBy(ctx context.Context, m ledger.Meta, target string) string {
+	abs, err := filepath.Abs(target)
+	if err != nil || target == "" || target == stdoutName {
+		return ""
+	}
+	for abs = real(abs); ; {
+		if real(m.Options["output"]) == abs {
+			return m.Run
+		}
+		if m.Of == "" {
+			return ""
+		}
+		l, err := j.store.OpenRead(ctx, m.Of)
+		if err != nil {
+			return "" // it was pruned: its export is not known here any more
+		}
+		m = l.Meta()
+		l.Close()
+	}
+}
+
 // failedRows makes the failed rows of a run a source.
 func (j *job) failedRows(ctx context.Context, l *ledger.Ledger, classes []string) (*source, int64, error) {
 	f, err := scratch(j.store.Dir)
 	if err != nil {
 		return nil, 0, usage("retry: %w", err)
 	}
-	s := &source{name: "failed rows of " + l.Meta().Run, file: f, temp: true, meter: &jobs.Meter{}, written: roster.Format(l.Meta().Format)}
+	s := &source{name: "failed rows of " + l.Meta().Run, file: f, temp: true, of: l.Meta().Run, meter: &jobs.Meter{}, written: roster.Format(l.Meta().Format)}
 	rows, err := report.Failed(ctx, l, f, classes)
 	if err == nil {
 		_, err = f.Seek(0, io.SeekStart)
@@ -163,6 +186,9 @@ func retryName(target string) string {
 		return target
 	}
 	dir, base := filepath.Split(target)
-	name, ending, _ := strings.Cut(base, ".")
-	return dir + name + "-retry." + ending
+	name, ending, dotted := strings.Cut(base, ".")
+	if dotted {
+		ending = "." + ending
+	}
+	return dir + name + "-retry" + ending
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -8,6 +9,7 @@ import (
 	"path/filepath"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/dustin/go-humanize"
 	"github.com/jedib0t/go-pretty/v6/table"
@@ -37,9 +39,10 @@ At the top stand the flags of this command, in a job those of its kind, without
 the dashes. An argument or the environment goes before the file. Names of files
 are relative to where the file lies.
 
-Nothing is sent before all jobs are planned: if an input is refused, none is run.
-Each job is a run of its own, with its books and its directory; the exit code is
-the worst of them. Run the same command again to resume those that did not end.
+Nothing is sent before all jobs are planned, but for the calls that list groups:
+if an input is refused, no job is run. Each job is a run of its own, with its books
+and its directory; the exit code is the worst of them. Run the same command again
+to resume those that did not end; those that did are not run again meanwhile.
 
 `
 
@@ -88,8 +91,13 @@ func runCommand(w world) *cobra.Command {
 type member struct {
 	*job
 	jobEntry
-	begun *begun // nil: skipped, since another process works on it
-	code  int    // how it ended
+	src    *source
+	meta   ledger.Meta
+	unlock func()         // nil: not locked
+	begun  *begun         // nil: it is not to be run
+	ended  bool           // before, together with others that go on
+	sum    ledger.Summary // of its run
+	code   int            // how it ended
 }
 
 // runAll plans all jobs and then runs them side by side.
@@ -113,6 +121,7 @@ func (j *job) runAll(ctx context.Context, f *jobFile) error {
 	j.workers = 0 // as many connections as all have workers
 	for _, m := range all {
 		j.workers += m.workers
+		defer m.close()
 	}
 	conn, err := j.connect(endpoint, j.w)
 	if err != nil {
@@ -120,11 +129,8 @@ func (j *job) runAll(ctx context.Context, f *jobFile) error {
 	}
 	defer conn.close()
 	total := &jobs.Meter{}
-	for _, m := range all {
-		if err := m.prepare(ctx, conn, total); err != nil {
-			return m.named(err)
-		}
-		defer m.close()
+	if err := j.prepare(ctx, all, conn, total); err != nil {
+		return err
 	}
 	var wg sync.WaitGroup
 	for _, m := range all {
@@ -134,21 +140,125 @@ func (j *job) runAll(ctx context.Context, f *jobFile) error {
 	return j.allEnded(all, total)
 }
 
+// prepare locks and plans all jobs. Until it has, nothing is sent, but for the
+// calls that list groups; so jobs that do come last.
+func (j *job) prepare(ctx context.Context, all []*member, conn *connection, total *jobs.Meter) error {
+	names := map[string]string{} // of jobs, by key
+	for _, m := range all {
+		var err error
+		if m.src, m.meta, err = m.identify(ctx, m.kind, conn, m.opener(m.input, conn)); err != nil {
+			return m.named(err)
+		}
+		m.src.meter.All = total
+		if other := names[m.meta.Key()]; other != "" {
+			return usage("jobs %s and %s are the same", other, m.jobEntry.name)
+		}
+		names[m.meta.Key()] = m.jobEntry.name
+	}
+	// In one order everywhere: two processes that wait for each other's jobs
+	// would wait for ever.
+	for _, m := range slices.SortedFunc(slices.Values(all), func(a, b *member) int { return cmp.Compare(a.meta.Key(), b.meta.Key()) }) {
+		if err := m.take(ctx); err != nil {
+			return m.named(err)
+		}
+	}
+	if err := j.rejoin(ctx, all); err != nil {
+		return err
+	}
+	for _, listing := range []bool{false, true} {
+		for _, m := range all {
+			if m.allGroups != listing || m.unlock == nil || m.ended {
+				continue
+			}
+			l, err := m.open(ctx, m.meta, m.src)
+			if err != nil {
+				return m.named(err)
+			}
+			m.begun = &begun{ledger: l, conn: conn, meter: m.src.meter, since: m.src.since, unlock: m.unlock}
+		}
+	}
+	return nil
+}
+
+// take locks the job. One that another process works on may be skipped.
+func (m *member) take(ctx context.Context) error {
+	unlock, err := m.lock(ctx, m.meta.Key())
+	if coded, ok := errors.AsType[*codedError](err); ok && coded.code == exitOK {
+		return nil
+	}
+	m.unlock = unlock
+	return err
+}
+
+// rejoin finds out which jobs were begun together and have ended, while others
+// of them have not: they are not run again when the same command goes on with
+// those.
+func (j *job) rejoin(ctx context.Context, all []*member) error {
+	infos, err := j.store.List(ctx)
+	if err != nil {
+		return err
+	}
+	newest := map[string]ledger.Info{} // run, by key
+	for _, i := range infos {
+		if i.Err == nil && i.State != ledger.Planning {
+			newest[i.Meta.Key()] = i
+		}
+	}
+	batch := ledger.NewRunID(time.Now())
+	for _, m := range all {
+		i, ok := newest[m.meta.Key()]
+		if ok && !m.fresh && i.Meta.Batch != "" && !(i.State == ledger.Finished && i.Reported) {
+			batch = i.Meta.Batch
+		}
+	}
+	for _, m := range all {
+		m.meta.Batch = batch
+		i, ok := newest[m.meta.Key()]
+		if !ok || m.fresh || m.unlock == nil || i.Meta.Batch != batch || i.State != ledger.Finished || !i.Reported {
+			continue
+		}
+		if err := m.endedAs(ctx, i.Run); err != nil {
+			return m.named(err)
+		}
+	}
+	return nil
+}
+
+// endedAs takes the books of a run that ended before.
+func (m *member) endedAs(ctx context.Context, run string) error {
+	l, err := m.store.OpenRead(ctx, run)
+	if err != nil {
+		return err
+	}
+	defer l.Close()
+	if m.sum, err = l.Summary(ctx); err != nil {
+		return err
+	}
+	if m.ended = true; m.sum.Failed > 0 {
+		m.code = exitFailed
+	}
+	m.log.Info("run " + run + " has ended; the others go on")
+	return nil
+}
+
 // members makes the jobs of a file.
 func (j *job) members(f *jobFile) ([]*member, error) {
 	var telling sync.Mutex
-	claimed := map[string]bool{}
 	taken := map[string]string{} // what only one job can have, and whose it is
 	var all []*member
 	for _, e := range f.jobs {
-		m, err := j.member(e, f.given, &telling, claimed)
+		m, err := j.member(e, f.given, &telling)
 		if err != nil {
 			return nil, fmt.Errorf("job %s: %w", e.name, err)
 		}
-		for what, name := range map[string]string{"input -": e.input, "output " + real(m.target): m.target} {
-			if what == "input -" && name != "-" || name == "" {
-				continue
-			}
+		var own []string
+		if e.input == "-" {
+			own = append(own, "input -")
+		}
+		if m.target != "" {
+			own = append(own, "output "+real(m.target))
+		}
+		for _, what := range own {
 			if other := taken[what]; other != "" {
 				return nil, fmt.Errorf("jobs %s and %s cannot both have %s", other, e.name, what)
 			}
@@ -159,10 +269,13 @@ func (j *job) members(f *jobFile) ([]*member, error) {
 	return all, nil
 }
 
-// real is the name of a file without symbolic links, as far as it is there.
+// real is the name of a file without symbolic links, whether it is there or not.
 func real(name string) string {
 	if path, err := filepath.EvalSymlinks(name); err == nil {
 		return path
+	}
+	if dir, err := filepath.EvalSymlinks(filepath.Dir(name)); err == nil {
+		return filepath.Join(dir, filepath.Base(name))
 	}
 	return name
 }
@@ -174,7 +287,7 @@ func jobFlags() []string {
 }
 
 // member makes one job. What its entry does not say is as for all.
-func (j *job) member(e jobEntry, given map[string]bool, telling *sync.Mutex, claimed map[string]bool) (*member, error) {
+func (j *job) member(e jobEntry, given map[string]bool, telling *sync.Mutex) (*member, error) {
 	o := *j.options
 	fs := pflag.NewFlagSet(e.kind, pflag.ContinueOnError)
 	o.addKind(kinds()[e.kind], fs)
@@ -201,7 +314,7 @@ func (j *job) member(e jobEntry, given map[string]bool, telling *sync.Mutex, cla
 		return nil, fmt.Errorf("line %d: input is missing", e.line)
 	}
 	m := &member{jobEntry: e, job: &job{
-		name: e.name, options: &o, w: j.w, log: j.log.With("job", e.name), store: j.store, flags: fs, telling: telling, claimed: claimed,
+		name: e.name, options: &o, w: j.w, log: j.log.With("job", e.name), store: j.store, flags: fs, telling: telling,
 	}}
 	return m, m.checkExport(e.kind, e.input)
 }
@@ -214,23 +327,15 @@ func (m *member) named(err error) error {
 	return &codedError{codeOf(err), fmt.Errorf("job %s: %w", m.jobEntry.name, err)}
 }
 
-// prepare plans the job. A job that another process works on may be skipped.
-func (m *member) prepare(ctx context.Context, conn *connection, total *jobs.Meter) error {
-	b, err := m.begin(ctx, m.kind, conn, m.opener(m.input, conn))
-	if coded, ok := errors.AsType[*codedError](err); ok && coded.code == exitOK {
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	b.meter.All = total
-	m.begun = b
-	return nil
-}
-
 func (m *member) close() {
-	if m.begun != nil {
+	if m.src != nil {
+		m.src.close()
+	}
+	switch {
+	case m.begun != nil:
 		m.begun.close()
+	case m.unlock != nil:
+		m.unlock()
 	}
 }
 
@@ -240,6 +345,7 @@ func (m *member) run(ctx context.Context) {
 		return
 	}
 	err := m.work(ctx, m.begun)
+	m.sum = m.begun.sum
 	if err != nil && ctx.Err() != nil && errors.Is(err, context.Canceled) {
 		err = context.Cause(ctx)
 	}
@@ -284,10 +390,10 @@ func (j *job) allEnded(all []*member, total *jobs.Meter) error {
 		if severity(m.code) > severity(sum.Exit) {
 			sum.Exit = m.code
 		}
-		if m.begun == nil {
-			continue
+		if m.begun == nil && !m.ended {
+			continue // skipped
 		}
-		s := m.begun.sum
+		s := m.sum
 		sum.Jobs = append(sum.Jobs, jobJSON{m.jobEntry.name, m.code, s})
 		sum.Rows, sum.Succeeded = sum.Rows+s.Rows, sum.Succeeded+s.Succeeded
 		sum.Failed, sum.Unprocessed = sum.Failed+s.Failed, sum.Unprocessed+s.Unprocessed

@@ -25,6 +25,7 @@ type source struct {
 	temp  bool        // file is a copy of ours
 	meter *jobs.Meter // of the calls of the run, those of list included
 	since time.Time   // when list began; zero: it did not
+	of    string      // the run whose failed rows these are
 
 	written roster.Format // as we wrote it; "": by its name
 	// list writes the source, for one that must be asked for; it does so when

@@ -149,10 +149,14 @@ func (j *job) books(ctx context.Context, l *ledger.Ledger) (ledger.Summary, erro
 			return sum, fmt.Errorf("print summary: %w", err)
 		}
 	}
-	if err := l.Reported(ctx); err != nil || published == "" {
-		return sum, err
+	if published != "" {
+		// People's data lies in one place. Before the run counts as done: who is
+		// killed in between comes back for it.
+		if err := l.DropKept(ctx); err != nil {
+			j.log.Warn("what the export fetched cannot be removed: " + err.Error())
+		}
 	}
-	return sum, l.DropKept(ctx) // people's data lies in one place
+	return sum, l.Reported(ctx)
 }
 
 // nextCommand is the end of what a run prints: where its files are, and what

@@ -12,7 +12,7 @@ import (
 // lost: numbers keep their digits, a field that is absent is not one that is
 // empty, and fields that this package has never heard of are there.
 type Member struct {
-	Account string
+	Account string  // "" if the server names none
 	Fields  []Field // all but Member_Account, in the order of the answer, each name once: its last value, at its first place
 }
 
@@ -159,9 +159,6 @@ func (r *memberReader) member(place int) (Member, error) {
 			c.member, c.at = place, len(m.Fields)
 			m.Fields = append(m.Fields, Field{Name: c.name, Value: value})
 		}
-	}
-	if m.Account == "" {
-		return Member{}, errors.New("no Member_Account")
 	}
 	r.width = min(len(m.Fields), maxWidth)
 	_, err := r.dec.ReadToken()

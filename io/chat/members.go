@@ -70,9 +70,6 @@ func (a *membersAnswer) finish(string, string) (err error) {
 // ask for fewer members at the same place. There is no snapshot: while members
 // join and leave, one may come twice, or not at all.
 //
-// A member without an account makes the page unusable: a [*TransportError],
-// [ReasonNotJSON].
-//
 // API: v4/group_open_http_svc/get_group_member_info
 func (c *Client) GroupMembers(ctx context.Context, q MembersQuery) (MembersPage, error) {
 	req := membersRequest{GroupID: q.Group, Fields: q.Fields, Roles: q.Roles, Custom: q.Custom, Limit: q.Limit}

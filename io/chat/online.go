@@ -45,9 +45,6 @@ func (a *onlineAnswer) finish(string, string) (err error) {
 // server never lists more than the 1,000 newest (30 without the edition), and
 // its list is up to 40 s old. Members with mark 600 come only if asked for.
 //
-// A member without an account makes the page unusable: a [*TransportError],
-// [ReasonNotJSON].
-//
 // API: v4/group_open_avchatroom_http_svc/get_members
 func (c *Client) OnlineMembers(ctx context.Context, group string, mark Mark, timestamp int64) (OnlinePage, error) {
 	a, err := call[onlineAnswer](ctx, c, serviceAVChatRoom, CommandGetMembers,

@@ -50,7 +50,7 @@ func (c *csvTable) header(columns []string) error {
 func (c *csvTable) row(cells []string) error {
 	c.line = c.line[:0]
 	for i, cell := range cells {
-		c.cell(i, cell, c.excel && c.guarded[i])
+		c.cell(i, cell, c.excel && (c.guarded[i] || !strings.HasPrefix(cell, "@")))
 	}
 	return c.end(cells)
 }

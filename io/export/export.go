@@ -38,9 +38,9 @@ type Options struct {
 	// begins with = + - @ or with a tab, CR or LF. A workbook needs none of this.
 	Excel bool
 
-	// Plain are the columns, from 0, that get no ' with Excel: IDs must stay as
-	// they are, and those of groups begin with @. Names of columns get one all
-	// the same.
+	// Plain are the columns, from 0, whose cells get no ' for an @ with Excel:
+	// IDs of groups begin with one, and must stay as they are. Names of columns
+	// get one all the same.
 	Plain []int
 }
 

@@ -40,7 +40,9 @@ type Meta struct {
 	Header      string            `json:"header"`            // as written, without line end; "" for JSONL
 	NewLine     string            `json:"newline"`           // "\n" or "\r\n"
 	Created     time.Time         `json:"created"`
-	Version     string            `json:"version"` // of the program
+	Version     string            `json:"version"`         // of the program
+	Batch       string            `json:"batch,omitempty"` // what several runs that were begun together share
+	Of          string            `json:"of,omitempty"`    // the earlier run whose failed rows these are
 }
 
 // Key says which command this is; see [Key].
