@@ -103,7 +103,11 @@ func (u *Unread) Prepare(ctx context.Context, call *Caller, groups []string) (ma
 		clear(u.asked)
 	}
 	infos, err := groupInfos(ctx, call, u.chat, ask)
-	if refused, ok := refusalOf(err); ok && !stopsAll(refused) {
+	refused, ok := refusalOf(err)
+	if ok && refused.Exhausted && chat.CodeOf(refused.Err) == 0 {
+		return nil, &GuardError{Reason: reasonNoAnswer, Err: refused}
+	}
+	if ok && !stopsAll(refused) {
 		u.forgo(refused)
 		return nil, nil
 	}

@@ -30,6 +30,7 @@ type connection struct {
 	chat    *chat.Client
 	renew   func(stale string)
 	limiter *limiter.Limiter
+	front   jobs.Front
 }
 
 func (c *connection) close() error { return c.limiter.Close() }
@@ -201,5 +202,5 @@ func runsIn(dir string, getenv func(string) string) string {
 func (o *options) door(c *connection, meter *jobs.Meter) *jobs.Door {
 	retry := jobs.DefaultRetry()
 	retry.Max, retry.MaxElapsed = o.retries, o.retryMaxElapsed
-	return &jobs.Door{Limiter: c.limiter.Queue(), Retry: retry, Renew: c.renew, Meter: meter}
+	return &jobs.Door{Limiter: c.limiter.Queue(), Retry: retry, Renew: c.renew, Meter: meter, Front: &c.front}
 }
