@@ -25,19 +25,25 @@ import (
 // exported is a run over a real ledger that has ended.
 func exported(t *testing.T, sc chatsim.Scenario, input string, kind func(*chat.Client, *ledger.Ledger) Kind) (*ledger.Ledger, Kind) {
 	t.Helper()
+	sim, err := chatsim.New(sc)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return exportedFrom(t, sim, input, kind)
+}
+
+// exportedFrom is exported from any server.
+func exportedFrom(t *testing.T, server http.RoundTripper, input string, kind func(*chat.Client, *ledger.Ledger) Kind) (*ledger.Ledger, Kind) {
+	t.Helper()
 	ctx := t.Context()
 	l, err := ledger.Store{Dir: t.TempDir()}.Create(ctx, ledger.Meta{Run: "r1", Kind: "export", Format: "csv", Header: "group_id,type", NewLine: "\n"})
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { l.Close() })
-	sim, err := chatsim.New(sc)
-	if err != nil {
-		t.Fatal(err)
-	}
 	client := &chat.Client{
 		Endpoint: "https://sim.invalid", SDKAppID: 1400000001, Identifier: "administrator",
-		Signer: chat.NewKeySigner(1400000001, "administrator", "key", time.Hour), HTTP: &http.Client{Transport: sim},
+		Signer: chat.NewKeySigner(1400000001, "administrator", "key", time.Hour), HTTP: &http.Client{Transport: server},
 	}
 	k := kind(client, l)
 	in, err := OpenGroups(strings.NewReader(input), csvOptions())
@@ -67,8 +73,12 @@ func exported(t *testing.T, sc chatsim.Scenario, input string, kind func(*chat.C
 // exportedMembers is such a run of the kind "export members".
 func exportedMembers(t *testing.T, sc chatsim.Scenario, input string, o MembersOptions) *ledger.Ledger {
 	t.Helper()
-	l, _ := exported(t, sc, input, func(c *chat.Client, l *ledger.Ledger) Kind { return ExportMembers(c, l, o) })
+	l, _ := exported(t, sc, input, exportsMembers(o))
 	return l
+}
+
+func exportsMembers(o MembersOptions) func(*chat.Client, *ledger.Ledger) Kind {
+	return func(c *chat.Client, l *ledger.Ledger) Kind { return ExportMembers(c, l, o) }
 }
 
 // published publishes a run to a directory, and returns the table and the manifest.
