@@ -160,6 +160,14 @@ func NewCaller(ctx context.Context, d *Door, workers int) *Caller {
 	return c
 }
 
+// introduce notes that the server knows us. It writes once: the run looks at canary
+// when the first call has been accepted, while this caller goes on.
+func (c *Caller) introduce() {
+	if c.canary {
+		c.canary = false
+	}
+}
+
 // anyRetries lets Do retry as often as the door allows.
 const anyRetries = -1
 
@@ -176,7 +184,8 @@ func (c *Caller) Do(ctx context.Context, api string, most int, call func(context
 	c.attempts = a.made
 	switch {
 	case err == nil:
-		if c.canary = false; c.onAccept != nil {
+		c.introduce()
+		if c.onAccept != nil {
 			c.onAccept()
 		}
 		c.door.accept(api)
@@ -196,7 +205,7 @@ func (c *Caller) Do(ctx context.Context, api string, most int, call func(context
 		r = a.refusal(err, true)
 	}
 	if _, answered := errors.AsType[*chat.Error](r.Err); answered && r.Verdict != chat.StopRun && r.Ruling.Canary != chat.StopRun {
-		c.canary = false // the server knows us; it is these accounts that it refuses
+		c.introduce() // it is these accounts that it refuses
 	}
 	return r
 }

@@ -83,6 +83,8 @@ func (j *job) resume(ctx context.Context, args []string) error {
 // checkInstead looks whether an export can go to another file than planned.
 func (j *job) checkInstead(kind string) error {
 	switch {
+	case j.instead == "" && isExport(kind) && j.target == stdoutName && j.json:
+		return usage("-o - and --json would both write to stdout")
 	case j.instead == "":
 		return nil
 	case !isExport(kind):
