@@ -58,18 +58,18 @@ func TestOwnBudgetIsBoundByTheCommonOne(t *testing.T) {
 }
 
 func TestOwnBudgetStatus(t *testing.T) {
-	common := Status{Lanes: 40, Resting: 2}
+	common := Status{Lanes: 40, Leased: 40, Resting: 2}
 	tests := []struct {
 		name   string
 		perAPI bool
 		slow   []string
 		want   []Status
 	}{
-		{"both rest", false, nil, []Status{common, {API: groupList, Lanes: 10, Resting: 1}}},
-		{"the API is slowed down", false, []string{groupList}, []Status{common, {API: groupList, Lanes: 10, Resting: 1, OutOfUse: 1}}},
-		{"the others are", false, []string{"marks"}, []Status{{Lanes: 40, Resting: 2, OutOfUse: 4}, {API: groupList, Lanes: 10, Resting: 1}}},
-		{"the app is", false, []string{""}, []Status{{Lanes: 40, Resting: 2, OutOfUse: 4}, {API: groupList, Lanes: 10, Resting: 1, OutOfUse: 1}}},
-		{"one for each API", true, []string{groupList}, []Status{{Lanes: 40, Resting: 1}, {API: groupList, Lanes: 10, Resting: 1, OutOfUse: 1}, {API: "marks", Lanes: 40, Resting: 1}}},
+		{"both rest", false, nil, []Status{common, {API: groupList, Lanes: 10, Leased: 10, Resting: 1}}},
+		{"the API is slowed down", false, []string{groupList}, []Status{common, {API: groupList, Lanes: 10, Leased: 10, Resting: 1, OutOfUse: 1}}},
+		{"another is", false, []string{"marks"}, []Status{{Lanes: 40, Leased: 40, Resting: 2, SlowAPIs: map[string]int{"marks": 4}}, {API: groupList, Lanes: 10, Leased: 10, Resting: 1}}},
+		{"the app is", false, []string{""}, []Status{{Lanes: 40, Leased: 40, Resting: 2, OutOfUse: 4}, {API: groupList, Lanes: 10, Leased: 10, Resting: 1, OutOfUse: 1}}},
+		{"one for each API", true, []string{groupList}, []Status{{Lanes: 40, Leased: 40, Resting: 1}, {API: groupList, Lanes: 10, Leased: 10, Resting: 1, OutOfUse: 1}, {API: "marks", Lanes: 40, Leased: 40, Resting: 1}}},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -170,7 +170,7 @@ func TestCancelWithOwnLane(t *testing.T) {
 				if _, err := l.Take(ctx, groupList); !errors.Is(err, context.DeadlineExceeded) {
 					t.Errorf("got %v, want the deadline", err)
 				}
-				want := []Status{{Lanes: 2, Resting: 2}, {API: groupList, Lanes: 1}}
+				want := []Status{{Lanes: 2, Leased: 2, Resting: 2}, {API: groupList, Lanes: 1, Leased: 1}}
 				got, err := l.Status()
 				if diff := cmp.Diff(want, got); err != nil || diff != "" {
 					t.Errorf("status (-want +got): %v\n%s", err, diff)
@@ -314,7 +314,7 @@ func allIdle(t *testing.T, l *Limiter, lanes map[string]int) {
 	time.Sleep(1100 * time.Millisecond)
 	got, err := l.Status()
 	for _, s := range got {
-		if want := (Status{API: s.API, Lanes: lanes[s.API]}); err != nil || s != want {
+		if want := (Status{API: s.API, Lanes: lanes[s.API], Leased: lanes[s.API]}); err != nil || !cmp.Equal(s, want) {
 			t.Errorf("got status %+v, %v, want %+v", s, err, want)
 		}
 	}

@@ -22,7 +22,7 @@ func BenchmarkTakeRelease(b *testing.B) {
 			}
 			b.ReportAllocs()
 			for b.Loop() {
-				h, _, err := bud.look()
+				h, _, err := bud.look("")
 				if err != nil || h.lane < 0 {
 					b.Fatalf("got lane %d, %v", h.lane, err)
 				}

@@ -23,6 +23,10 @@ const (
 	poll = 10 * time.Millisecond
 )
 
+// errGated is returned to a call of an API with lanes out of use, if calls of other
+// APIs may go before it.
+var errGated = errors.New("lanes of this API are out of use")
+
 // errBusy is returned by a store that somebody else has locked for longer than
 // is usual. Nothing was read or changed; try again.
 var errBusy = errors.New("lanes are locked by another process, which may be stopped")
@@ -35,18 +39,23 @@ type budget struct {
 	lanes  Lanes
 	closed <-chan struct{}
 	common *budget // what each call draws on as well; nil for nothing
+	shared bool    // by APIs, which may have lanes out of use on their own
+	name   string  // of this process, for those who look
 
 	line   line
 	bucket *rate.Limiter // of who has the baton of line
 	paid   bool          // likewise; the slot of a waiter that left is the next one's
 
 	mu      sync.Mutex
-	held    []bool  // under mu; by lane: taken here and not done
-	calls   int     // under mu; how many are held
-	given   []given // under mu; done, but not yet in the store
-	slow    bool    // under mu; SlowDown, but not yet in the store
-	closing bool    // under mu; no lane may be taken any more
-	service service // under mu
+	held    []bool           // under mu; by lane: taken here and not done
+	calls   int              // under mu; how many are held
+	given   []given          // under mu; done, but not yet in the store
+	slow    []string         // under mu; SlowDown of these APIs, but not yet in the store
+	closing bool             // under mu; no lane may be taken any more
+	trips   trips            // under mu
+	took    int              // under mu; calls so far
+	share   int              // under mu; lanes that this process could have when it last looked
+	gates   map[string]*line // under mu; where calls of an API wait that has lanes out of use
 }
 
 // A holding is one lane in use by one call.
@@ -66,8 +75,10 @@ type given struct {
 func newBudget(api string, n int, rest time.Duration, lanes Lanes, closed <-chan struct{}) *budget {
 	b := &budget{
 		api: api, n: n, rest: rest, lanes: lanes, closed: closed,
-		bucket: rate.NewLimiter(rate.Limit(n), catchUp),
+		bucket: rate.NewLimiter(perSecond(n, rest), catchUp),
 		held:   make([]bool, n),
+		gates:  map[string]*line{},
+		share:  n,
 	}
 	b.bucket.AllowN(time.Now(), catchUp-1) // start with one slot, not with all
 	return b
@@ -76,22 +87,48 @@ func newBudget(api string, n int, rest time.Duration, lanes Lanes, closed <-chan
 // take waits for the baton, for a slot and then for a lane, of this budget and
 // then of the common one. Whatever ends it early, baton, slot and lane are
 // left for the next one.
+func (b *budget) take(ctx context.Context, q *Queue, ticket uint64, api string) (holding, error) {
+	h, err := b.takeOnce(ctx, q, ticket, api)
+	if !errors.Is(err, errGated) {
+		return h, err
+	}
+	// It may be a while. Calls of other APIs are not to wait behind this one,
+	// so it waits elsewhere, and one at a time tries again.
+	gate := b.gate(api)
+	w := gate.join(&place{}, ticket)
+	defer gate.leave(w, false)
+	if err := b.baton(ctx, w); err != nil {
+		return holding{}, err
+	}
+	for errors.Is(err, errGated) {
+		if err := b.sleep(ctx, poll); err != nil {
+			return holding{}, err
+		}
+		if b.isGated(api) {
+			continue
+		}
+		h, err = b.takeOnce(ctx, q, ticket, api)
+	}
+	return h, err
+}
+
+// takeOnce is take, but for the gate.
 //
 // The baton is kept until the common lane is there. So the slot can still be
 // left to the next one, and calls leave in the order in which they came. Those
 // who hold something here wait there and never the other way round: they
 // cannot lock each other out.
-func (b *budget) take(ctx context.Context, q *Queue, ticket uint64) (h holding, err error) {
+func (b *budget) takeOnce(ctx context.Context, q *Queue, ticket uint64, api string) (h holding, err error) {
 	w := b.line.join(q.place(b), ticket)
 	had := false
 	defer func() { b.line.leave(w, had) }()
-	if h, err = b.takeHere(ctx, w); err != nil {
+	if h, err = b.takeHere(ctx, w, api); err != nil {
 		return h, err
 	}
 	if b.common != nil {
-		behind, err := b.common.take(ctx, q, ticket)
+		behind, err := b.common.take(ctx, q, ticket, api)
 		if err != nil {
-			b.give(h.lane, h.ready) // it was not used, and need not rest
+			b.give(given{h.lane, h.ready}) // it was not used, and need not rest
 			return holding{}, err
 		}
 		h.common, h.since = &behind, b.lanes.Now()
@@ -100,13 +137,38 @@ func (b *budget) take(ctx context.Context, q *Queue, ticket uint64) (h holding, 
 	return h, nil
 }
 
+// gate is where calls of an API wait that has lanes out of use.
+func (b *budget) gate(api string) *line {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.gates[api] == nil {
+		b.gates[api] = &line{}
+	}
+	return b.gates[api]
+}
+
+// isGated says whether calls of an API must still wait. If that cannot be known,
+// who takes a lane finds out why.
+func (b *budget) isGated(api string) (gated bool) {
+	_ = b.update(func(t *Table) { gated = t.gated(b.tag(api)) })
+	return gated
+}
+
+// tag is the API as the table knows it: "" if all calls here are alike.
+func (b *budget) tag(api string) string {
+	if b.shared {
+		return api
+	}
+	return ""
+}
+
 // takeHere takes a lane of this budget. w has the baton when it has succeeded.
-func (b *budget) takeHere(ctx context.Context, w *waiter) (holding, error) {
+func (b *budget) takeHere(ctx context.Context, w *waiter, api string) (holding, error) {
 	for {
 		if err := b.turn(ctx, w); err != nil {
 			return holding{}, err
 		}
-		h, wait, err := b.look()
+		h, wait, err := b.look(b.tag(api))
 		if err != nil && !errors.Is(err, errBusy) {
 			return holding{}, err
 		}
@@ -122,15 +184,8 @@ func (b *budget) takeHere(ctx context.Context, w *waiter) (holding, error) {
 // turn waits until w has the baton, a slot is paid for, and nobody is before w.
 func (b *budget) turn(ctx context.Context, w *waiter) error {
 	for {
-		if !w.has {
-			select {
-			case <-w.baton:
-				w.has = true
-			case <-ctx.Done():
-				return cancelled(ctx)
-			case <-b.closed:
-				return ErrClosed
-			}
+		if err := b.baton(ctx, w); err != nil {
+			return err
 		}
 		if err := b.pace(ctx); err != nil {
 			return err
@@ -138,6 +193,22 @@ func (b *budget) turn(ctx context.Context, w *waiter) error {
 		if !b.line.yield(w) {
 			return nil
 		}
+	}
+}
+
+// baton waits until w has the baton of its line.
+func (b *budget) baton(ctx context.Context, w *waiter) error {
+	if w.has {
+		return nil
+	}
+	select {
+	case <-w.baton:
+		w.has = true
+		return nil
+	case <-ctx.Done():
+		return cancelled(ctx)
+	case <-b.closed:
+		return ErrClosed
 	}
 }
 
@@ -175,60 +246,83 @@ func (b *budget) sleep(ctx context.Context, d time.Duration) error {
 	}
 }
 
-// look takes a lane if one is ready. If none is, h.lane is -1 and wait says when
-// to look again.
-func (b *budget) look() (h holding, wait time.Duration, err error) {
+// look takes a lane for a call of api if one is ready. If none is, h.lane is -1 and
+// wait says when to look again.
+func (b *budget) look(api string) (h holding, wait time.Duration, err error) {
 	h.lane, wait = -1, poll
-	closing := false
+	closing, gated := false, false
 	err = b.update(func(t *Table) {
 		if closing = b.closing; closing {
 			return
 		}
-		if h.lane, wait = t.take(b.rest); h.lane >= 0 {
+		if h.lane, wait, gated = t.take(b.rest, api); h.lane >= 0 {
 			h.ready, h.since = t.lanes[h.lane].ready, t.now
 			b.held[h.lane] = true
 			b.calls++
+			b.took++
 		}
+		b.fit(t.share(t.size()))
 	})
-	if err == nil && closing {
+	switch {
+	case err == nil && closing:
 		err = ErrClosed
-	}
-	if err == nil {
+	case err == nil && gated:
+		err = errGated
+	case err == nil:
 		return h, wait, nil
 	}
 	if h.lane >= 0 { // taken here, but not in the store
 		b.mu.Lock()
 		b.held[h.lane] = false
 		b.calls--
+		b.took--
 		b.mu.Unlock()
 	}
 	return h, poll, fmt.Errorf("take a lane: %w", err)
 }
 
+// fit lets the bucket run as fast as the lanes allow that this process can have:
+// faster, a second's calls would leave at its beginning.
+func (b *budget) fit(lanes int) {
+	if lanes != b.share && lanes > 0 {
+		b.share = lanes
+		b.bucket.SetLimit(perSecond(lanes, b.rest))
+	}
+}
+
+// perSecond is how often n lanes can be used. The margin of their rest does not
+// count: the lanes are the wall, and the bucket must not be another.
+func perSecond(n int, rest time.Duration) rate.Limit {
+	if rest < 2*time.Second {
+		return rate.Limit(n)
+	}
+	return rate.Limit(float64(n) / rest.Seconds())
+}
+
 // done lets each lane of a call rest from the latest moment at which the call
 // can have reached the server.
-func (b *budget) done(h holding, service time.Duration, answered bool) {
+func (b *budget) done(h holding, roundTrip time.Duration, answered bool) {
 	// The clock is read first: whatever holds us up from here on, the lane
 	// rests from now.
 	arrived := b.lanes.Now()
 	b.mu.Lock()
 	if answered {
-		b.service.note(service)
+		b.trips.note(roundTrip)
 		// A call cannot have reached the server before it had its lane.
-		arrived = max(arrived-b.service.least(), h.since)
+		arrived = max(arrived-b.trips.credit(), h.since)
 	}
 	b.mu.Unlock()
-	b.give(h.lane, arrived+b.rest)
+	b.give(given{h.lane, arrived + b.rest})
 	if h.common != nil {
-		b.common.done(*h.common, service, answered)
+		b.common.done(*h.common, roundTrip, answered)
 	}
 }
 
 // give gives back a lane that was taken here.
-func (b *budget) give(lane int, ready time.Duration) {
+func (b *budget) give(g given) {
 	b.mu.Lock()
-	b.held[lane] = false
-	b.given = append(b.given, given{lane, ready})
+	b.held[g.lane] = false
+	b.given = append(b.given, g)
 	b.mu.Unlock()
 
 	// An error is not lost: the lane stays in given, and the next Take that
@@ -244,9 +338,10 @@ func (b *budget) give(lane int, ready time.Duration) {
 	}
 }
 
-func (b *budget) slowDown() {
+// slowDown takes lanes of api out of use, or of all if it is "".
+func (b *budget) slowDown(api string) {
 	b.mu.Lock()
-	b.slow = true
+	b.slow = append(b.slow, b.tag(api))
 	b.mu.Unlock()
 	_ = b.update(nil) // as in done
 }
@@ -255,27 +350,30 @@ func (b *budget) slowDown() {
 // store, then f, which runs under b.mu.
 func (b *budget) update(f func(*Table)) error {
 	var owed []given
-	var slow bool
+	var slow []string
+	waiting := b.line.waiting()
 	err := b.lanes.Update(b.n, func(t *Table) {
 		b.mu.Lock()
 		defer b.mu.Unlock()
 		owed, slow = b.given, b.slow
-		b.given, b.slow = nil, false
+		b.given, b.slow = nil, nil
 		for _, g := range owed {
 			t.give(g.lane, g.ready)
 		}
 		t.settle(b.held, b.rest)
-		if slow {
-			t.slowDown()
+		for _, api := range slow {
+			t.slowDown(t.cutOf(api))
 		}
+		t.shorten(b.trips.credit())
 		if f != nil {
 			f(t)
 		}
+		t.said = utterance{b.name, b.took, waiting}
 	})
 	if err != nil {
 		b.mu.Lock()
 		b.given = append(b.given, owed...)
-		b.slow = b.slow || slow
+		b.slow = append(b.slow, slow...)
 		b.mu.Unlock()
 	}
 	return err
@@ -285,7 +383,16 @@ func (b *budget) status() (Status, error) {
 	s := Status{API: b.api, Lanes: b.n}
 	err := b.update(func(t *Table) {
 		s.Held, s.Resting = t.busy()
-		s.OutOfUse = b.n - t.allowed()
+		s.Leased = t.size()
+		s.OutOfUse = t.out(0, s.Leased)
+		for i, c := range t.cuts {
+			if out := t.out(i, s.Leased); i > 0 && out > 0 {
+				if s.SlowAPIs == nil {
+					s.SlowAPIs = map[string]int{}
+				}
+				s.SlowAPIs[c.name()] = out
+			}
+		}
 	})
 	return s, err
 }

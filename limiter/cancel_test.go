@@ -19,7 +19,7 @@ func idle(t *testing.T, l *Limiter, n int) {
 	t.Helper()
 	time.Sleep(1100 * time.Millisecond)
 	got, err := l.Status()
-	if diff := cmp.Diff([]Status{{Lanes: n}}, got); err != nil || diff != "" {
+	if diff := cmp.Diff([]Status{{Lanes: n, Leased: n}}, got); err != nil || diff != "" {
 		t.Errorf("status (-want +got): %v\n%s", err, diff)
 	}
 	began := time.Now()
@@ -187,7 +187,7 @@ func TestBrokenStore(t *testing.T) {
 		}
 		time.Sleep(1002 * time.Millisecond) // since done, not since it was stored
 		got, err := l.Status()
-		if diff := cmp.Diff([]Status{{Lanes: 4, OutOfUse: 1}}, got); err != nil || diff != "" {
+		if diff := cmp.Diff([]Status{{Lanes: 4, Leased: 4, OutOfUse: 1}}, got); err != nil || diff != "" {
 			t.Errorf("status of the mended store (-want +got): %v\n%s", err, diff)
 		}
 	})
@@ -256,7 +256,7 @@ func TestDoneTwice(t *testing.T) {
 		}
 		first(0, true) // the lane is another call's by now
 		got, err := l.Status()
-		if diff := cmp.Diff([]Status{{Lanes: 1, Held: 1}}, got); err != nil || diff != "" {
+		if diff := cmp.Diff([]Status{{Lanes: 1, Leased: 1, Held: 1}}, got); err != nil || diff != "" {
 			t.Errorf("status (-want +got): %v\n%s", err, diff)
 		}
 	})

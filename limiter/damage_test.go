@@ -19,7 +19,7 @@ func damage(t *testing.T, name string, lost func(lane int) bool, harm func(path 
 	dir := t.TempDir()
 	rested(t, dir, 4)
 	a := budgetOf(t, dir, 4)
-	h, _, err := a.look()
+	h, _, err := a.look("")
 	if err != nil || h.lane < 0 {
 		t.Fatalf("%s: got lane %d, %v", name, h.lane, err)
 	}
@@ -66,13 +66,13 @@ func damage(t *testing.T, name string, lost func(lane int) bool, harm func(path 
 
 func TestDamagedFile(t *testing.T) {
 	all := func(int) bool { return true }
-	size := headerSize + 4*laneSize
+	size := lanesAt + 4*laneSize
 	for n := range size {
-		lost := func(lane int) bool { return n < headerSize+(lane+1)*laneSize }
+		lost := func(lane int) bool { return n < lanesAt+(lane+1)*laneSize }
 		damage(t, fmt.Sprintf("cut at %d", n), lost, func(path string) error { return os.Truncate(path, int64(n)) })
 	}
 	for at := range size {
-		lost := func(lane int) bool { return at < headerSize || (at-headerSize)/laneSize == lane }
+		lost := func(lane int) bool { return at < headerSize || at >= lanesAt && (at-lanesAt)/laneSize == lane }
 		damage(t, fmt.Sprintf("byte %d", at), lost, func(path string) error {
 			b, err := os.ReadFile(path)
 			if err != nil {
@@ -122,11 +122,11 @@ func FuzzFile(f *testing.F) {
 				if l.ready > tb.now+longest && l.holder == 0 || l.lost {
 					t.Errorf("lane %d is not settled: %+v", i, l)
 				}
-				if len(content) < headerSize+laneSize && l.ready < before+time.Second {
+				if len(content) < lanesAt+laneSize && l.ready < before+time.Second {
 					t.Errorf("lane %d of a short file is ready early: %+v", i, l)
 				}
 			}
-			if a := tb.allowed(); a < 1 || a > 5 {
+			if a := tb.allowed(0, tb.size()); a < 1 || a > 5 {
 				t.Errorf("got %d lanes in use", a)
 			}
 		})

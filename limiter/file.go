@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -23,6 +24,9 @@ const (
 	// deadLook is how often a process that finds no lane ready looks for dead
 	// members: an open and a lock for each other process.
 	deadLook = 50 * time.Millisecond
+
+	lanesSuffix   = ".lanes"
+	membersSuffix = ".members"
 )
 
 // File keeps lanes in dir, one file for each key, shared by all processes of this
@@ -35,15 +39,22 @@ const (
 // stopped in the few microseconds in which it has the file locked stops the
 // others' calls too, until it goes on.
 func File(dir string) func(key string) (Lanes, error) {
-	return func(key string) (Lanes, error) {
-		path := filepath.Join(dir, fileName(key))
-		f := &fileLanes{dir: dir, path: path + ".lanes", turn: make(chan struct{}, 1)}
-		f.members.dir = path + ".members"
-		if err := f.open(); err != nil {
-			return nil, fmt.Errorf("share lanes in %s: %w", dir, err)
-		}
-		return f, nil
+	return func(key string) (Lanes, error) { return openFile(dir, key, false) }
+}
+
+// openFile opens the lanes of a budget; leased says whether only those can be used
+// that the host has leased.
+func openFile(dir, key string, leased bool) (*fileLanes, error) {
+	path := filepath.Join(dir, fileName(key))
+	f := &fileLanes{dir: dir, path: path + lanesSuffix, leased: leased, turn: make(chan struct{}, 1)}
+	f.members.dir = path + membersSuffix
+	if leased {
+		f.boot = hostBoot()
 	}
+	if err := f.open(); err != nil {
+		return nil, fmt.Errorf("share lanes in %s: %w", dir, err)
+	}
+	return f, nil
 }
 
 // fileName makes a key safe as the name of a file. The prefix keeps names apart
@@ -56,9 +67,17 @@ func fileName(key string) string {
 	return "budget-" + hex.EncodeToString(sum[:])
 }
 
+var (
+	errHostOnly  = errors.New("other processes on this host use the whole budget of this app, without leasing it: give all of them the same --limiter, or wait until they have ended")
+	errOtherBoot = errors.New("other processes use it that were started on another host: give each host a state directory of its own")
+	errLeased    = errors.New("other processes on this host lease the budget of this app from a database: give all of them the same --limiter, or wait until they have ended")
+)
+
 // fileLanes is one opening of the file of a budget.
 type fileLanes struct {
 	dir, path string
+	leased    bool
+	boot      uint64 // tells one start of this host from another, and from another host; if leased
 
 	// turn has the fields below: a kernel lock keeps out other openings, but
 	// not other goroutines of this one.
@@ -102,7 +121,10 @@ func (f *fileLanes) probe() error {
 	if err := f.acquire(); err != nil {
 		return err
 	}
-	_, err := f.read(1, &f.table)
+	known, err := f.read(1, &f.table)
+	if err == nil {
+		err = f.agree(&f.table, known)
+	}
 	if _, clock := hostClock(); clock != nil {
 		err = errors.Join(err, fmt.Errorf("read the host's clock: %w", clock))
 	}
@@ -205,6 +227,9 @@ func (f *fileLanes) locked(n int, change func(*Table)) (err error) {
 		return fmt.Errorf("read the host's clock: %w", err)
 	}
 	t.self, t.dead = f.members.id, nil
+	if err := f.agree(t, known); err != nil {
+		return err
+	}
 	if t.now-f.looked >= deadLook {
 		t.dead = func(holder uint32) bool {
 			f.looked = t.now
@@ -212,12 +237,48 @@ func (f *fileLanes) locked(n int, change func(*Table)) (err error) {
 		}
 	}
 	change(t)
-	return f.write(t, known)
+	if err := f.write(t, known); err != nil {
+		return err
+	}
+	f.members.say(t.now, t.said)
+	return nil
+}
+
+// agree makes sure that all who use the lanes mean the same by them: their host's,
+// or those that it has leased. Who comes when nobody else is there decides. The
+// lanes begin anew then, since what the others did is not known. So they do after
+// the host was started again, or the file was copied to another.
+func (f *fileLanes) agree(t *Table, known int) error {
+	same := t.lease.leased == f.leased
+	if same && (!f.leased || t.lease.boot == f.boot) {
+		return nil
+	}
+	if known > 0 {
+		switch alone, err := f.members.alone(); {
+		case err != nil:
+			return err
+		case alone:
+		case same:
+			return fmt.Errorf("%s: %w", f.path, errOtherBoot)
+		case f.leased:
+			return fmt.Errorf("%s: %w", f.path, errHostOnly)
+		default:
+			return fmt.Errorf("%s: %w", f.path, errLeased)
+		}
+	}
+	t.lease, t.head = lease{leased: f.leased}, true
+	if f.leased {
+		t.lease.boot, t.lease.host = f.boot, rand.Uint64()|1 // never 0
+	}
+	for i := range t.lanes {
+		t.lanes[i] = lane{lost: true}
+	}
+	return nil
 }
 
 // read reads the header and the first n lanes.
 func (f *fileLanes) read(n int, t *Table) (known int, err error) {
-	if size := headerSize + n*laneSize; len(f.buf) != size {
+	if size := lanesAt + n*laneSize; len(f.buf) != size {
 		f.buf, f.prev = make([]byte, size), nil
 		t.lanes = make([]lane, n)
 	}
@@ -230,6 +291,7 @@ func (f *fileLanes) read(n int, t *Table) (known int, err error) {
 		return 0, fmt.Errorf("read %s: %w", f.path, err)
 	}
 	t.head, t.lo, t.hi = known < n, 0, 0
+	t.cutHead = [maxCuts]bool{}
 	return known, nil
 }
 
@@ -238,11 +300,21 @@ func (f *fileLanes) read(n int, t *Table) (known int, err error) {
 func (f *fileLanes) write(t *Table, known int) error {
 	if t.lo < t.hi {
 		for i := t.lo; i < t.hi; i++ {
-			encodeLane(f.buf[headerSize+i*laneSize:], t.lanes[i])
+			encodeLane(f.buf[lanesAt+i*laneSize:], t.lanes[i])
 		}
-		from, to := headerSize+t.lo*laneSize, headerSize+t.hi*laneSize
+		from, to := lanesAt+t.lo*laneSize, lanesAt+t.hi*laneSize
 		if _, err := f.file.WriteAt(f.buf[from:to], int64(from)); err != nil {
 			return fmt.Errorf("write lanes: %w", err)
+		}
+	}
+	for i, changed := range t.cutHead {
+		if !changed {
+			continue
+		}
+		at := headerSize + i*cutSize
+		encodeCut(f.buf[at:], t.cuts[i])
+		if _, err := f.file.WriteAt(f.buf[at:at+cutSize], int64(at)); err != nil {
+			return fmt.Errorf("write lanes out of use: %w", err)
 		}
 	}
 	if t.head {
@@ -256,6 +328,12 @@ func (f *fileLanes) write(t *Table, known int) error {
 	}
 	f.buf, f.prev = f.prev, f.buf
 	return nil
+}
+
+// alone says whether no other process uses the lanes. To be called by f of Update.
+func (f *fileLanes) alone() bool {
+	alone, err := f.members.alone()
+	return err == nil && alone
 }
 
 // Close leaves the members. Lanes that were given back go on resting.

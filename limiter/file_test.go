@@ -16,7 +16,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-func openFile(t testing.TB, dir, key string) *fileLanes {
+func opened(t testing.TB, dir, key string) *fileLanes {
 	t.Helper()
 	lanes, err := File(dir)(key)
 	if err != nil {
@@ -28,16 +28,16 @@ func openFile(t testing.TB, dir, key string) *fileLanes {
 
 // budgetOf is a budget on its own opening of the file.
 func budgetOf(t testing.TB, dir string, n int) *budget {
-	return newBudget("", n, time.Second+defaultMargin, openFile(t, dir, "app"), make(chan struct{}))
+	return newBudget("", n, time.Second+defaultMargin, opened(t, dir, "app"), make(chan struct{}))
 }
 
 // rested makes a file with n lanes that are ready.
 func rested(t testing.TB, dir string, n int) {
 	t.Helper()
-	f := openFile(t, dir, "app")
+	f := opened(t, dir, "app")
 	err := f.Update(n, func(tb *Table) {
 		for i := range tb.lanes {
-			tb.set(i, 0, 0)
+			tb.set(i, lane{})
 		}
 	})
 	if err := errors.Join(err, f.Close()); err != nil {
@@ -113,43 +113,43 @@ func TestFileErrors(t *testing.T) {
 func TestNewLanesRestFirst(t *testing.T) {
 	dir := t.TempDir()
 	small := budgetOf(t, dir, 2)
-	if h, _, err := small.look(); err != nil || h.lane >= 0 {
+	if h, _, err := small.look(""); err != nil || h.lane >= 0 {
 		t.Errorf("new file: got lane %d, %v, want none", h.lane, err)
 	}
 	rested(t, dir, 2)
-	if h, _, err := small.look(); err != nil || h.lane < 0 {
+	if h, _, err := small.look(""); err != nil || h.lane < 0 {
 		t.Errorf("rested file: got lane %d, %v, want one", h.lane, err)
 	}
 	large := budgetOf(t, dir, 4)
 	s, err := large.status()
-	if want := (Status{Lanes: 4, Held: 1, Resting: 2}); err != nil || s != want {
+	if want := (Status{Lanes: 4, Leased: 4, Held: 1, Resting: 2}); err != nil || !cmp.Equal(s, want) {
 		t.Errorf("grown file: got %+v, %v, want %+v", s, err, want)
 	}
 	s, err = small.status()
-	if want := (Status{Lanes: 2, Held: 1}); err != nil || s != want {
+	if want := (Status{Lanes: 2, Leased: 2, Held: 1}); err != nil || !cmp.Equal(s, want) {
 		t.Errorf("seen by the smaller: got %+v, %v, want %+v", s, err, want)
 	}
 }
 
 func TestFileIsShared(t *testing.T) {
 	dir := t.TempDir()
-	rested(t, dir, 20)
-	a, b := budgetOf(t, dir, 20), budgetOf(t, dir, 20)
+	rested(t, dir, 12)
+	a, b := budgetOf(t, dir, 12), budgetOf(t, dir, 12)
 	lanes := map[int]bool{}
-	for i := range 20 {
-		h, _, err := []*budget{a, b}[i%2].look()
+	for i := range 12 {
+		h, _, err := []*budget{a, b}[i%2].look("")
 		if err != nil || h.lane < 0 || lanes[h.lane] {
 			t.Fatalf("look %d: got lane %d, %v", i, h.lane, err)
 		}
 		lanes[h.lane] = true
 	}
-	if h, _, err := a.look(); err != nil || h.lane >= 0 {
+	if h, _, err := a.look(""); err != nil || h.lane >= 0 {
 		t.Errorf("all held: got lane %d, %v", h.lane, err)
 	}
-	b.slowDown()
+	b.slowDown("")
 	s, err := a.status()
-	if want := (Status{Lanes: 20, Held: 20, OutOfUse: 2}); err != nil || s != want {
-		t.Errorf("after the other's SlowDown: got %+v, %v, want %+v", s, err, want)
+	if diff := cmp.Diff(Status{Lanes: 12, Leased: 12, Held: 12, OutOfUse: 1}, s); err != nil || diff != "" {
+		t.Errorf("after the other's SlowDown: %v\n%s", err, diff)
 	}
 }
 
@@ -188,7 +188,7 @@ func TestStuckLock(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	other := openFile(t, dir, "app")
+	other := opened(t, dir, "app")
 	if err := other.acquire(); err != nil {
 		t.Fatal(err)
 	}
@@ -206,7 +206,7 @@ func TestStuckLock(t *testing.T) {
 		t.Fatal(err)
 	}
 	s, err := l.Status()
-	if diff := cmp.Diff([]Status{{Lanes: 2, Resting: 1}}, s); err != nil || diff != "" {
+	if diff := cmp.Diff([]Status{{Lanes: 2, Leased: 2, Resting: 1}}, s); err != nil || diff != "" {
 		t.Errorf("status (-want +got): %v\n%s", err, diff)
 	}
 	if err := l.Close(); err != nil {
@@ -226,8 +226,8 @@ func TestCloseLeavesHeldLanesUntilDone(t *testing.T) {
 		t.Fatal(err)
 	}
 	b := budgetOf(t, dir, 2)
-	for i, want := range []Status{{Lanes: 2, Held: 1}, {Lanes: 2, Resting: 1}} {
-		if got, err := b.status(); err != nil || got != want {
+	for i, want := range []Status{{Lanes: 2, Leased: 2, Held: 1}, {Lanes: 2, Leased: 2, Resting: 1}} {
+		if got, err := b.status(); err != nil || !cmp.Equal(got, want) {
 			t.Errorf("%d: got %+v, %v, want %+v", i, got, err, want)
 		}
 		done(0, true)

@@ -8,8 +8,8 @@
 // a lane before it leaves, and the lane rests for a second after the latest
 // moment at which the call can have reached the server. No lane, no call.
 //
-// Lanes are kept by [Memory], for one process, or by [File], for all processes
-// of a host. A process that stalls sends late and rests late; one that is
+// Lanes are kept by [Memory], for one process, by [File], for all processes of a
+// host, or by [Postgres], for all hosts that lease them from one table. A process that stalls sends late and rests late; one that is
 // stopped keeps its lanes until it goes on; one that is killed loses them to the
 // others, who let them rest first. If the store cannot be reached, nothing is
 // sent: the limiter never falls back to a guess.
@@ -47,6 +47,14 @@ type Options struct {
 	// QPS is the most calls inside any one second, 1 to 100,000.
 	QPS int
 
+	// Share is the part of this budget, and of those of single APIs, that those
+	// who share the lanes use. Zero is all.
+	Share Share
+
+	// Name says what this process does, for those who look at who shares the
+	// lanes.
+	Name string
+
 	// Key names the budget, e.g. the SDKAppID in decimal. Processes that
 	// pass the same key to the same store share one budget.
 	Key string
@@ -69,8 +77,8 @@ type Options struct {
 	Lanes func(key string) (Lanes, error)
 }
 
-// Limiter hands out the right to send one call. It has no goroutine of its own.
-// Safe for concurrent use.
+// Limiter hands out the right to send one call. It has no goroutine of its own; of
+// its stores, that of Postgres has one. Safe for concurrent use.
 type Limiter struct {
 	opt    Options
 	closed chan struct{}
@@ -116,6 +124,9 @@ func (o *Options) check() error {
 			return fmt.Errorf("%d calls to %s a second, want 1 to %d", n, api, maxQPS)
 		}
 	}
+	if err := o.Share.check(); err != nil {
+		return err
+	}
 	if o.Margin < 0 || o.Margin > maxMargin {
 		return fmt.Errorf("margin %v, want 0 to %v", o.Margin, maxMargin)
 	}
@@ -129,35 +140,37 @@ func (o *Options) check() error {
 // the caller must call done; until then the lane is taken. Calling done again
 // does nothing.
 //
-// service is the least time that the request spent behind its arrival at the
-// server: the round trip less the connect time; 0 if unknown. answered says
-// whether there was an answer at all.
+// roundTrip is the time from the request being written to its answer being there;
+// 0 if unknown. answered says whether there was an answer at all.
 //
 // Take fails when ctx is done, when the limiter is closed, or when the store
 // cannot be used. It then holds nothing.
-func (l *Limiter) Take(ctx context.Context, api string) (done func(service time.Duration, answered bool), err error) {
+func (l *Limiter) Take(ctx context.Context, api string) (done func(roundTrip time.Duration, answered bool), err error) {
 	return l.queue.Take(ctx, api)
 }
 
-// SlowDown takes a tenth of the lanes of api out of use, as the answer to a
-// frequency code; one comes back each second, and the last one always stays.
-// An API without a budget of its own slows down all that share its lanes, one
-// that has its own slows down alone. "" means every budget that this limiter
-// has opened. Several calls within a second count as one. Whoever shares
-// the lanes slows down too.
+// SlowDown takes a tenth of the lanes out of use for calls of api, as the answer to
+// a frequency code, and more if more calls are refused within a second; one comes
+// back each second, and the last one always stays. Calls to other APIs are
+// slowed down with it only if api is "": that means every budget that this
+// limiter has opened. Whoever shares the lanes slows down too.
 func (l *Limiter) SlowDown(api string) {
 	for _, b := range l.some(api) {
-		b.slowDown()
+		b.slowDown(api)
 	}
 }
 
-// Status is what the lanes of one budget do now, counted over all who share them.
+// Status is what the lanes of one budget do now, counted over all who share them
+// on this host.
 type Status struct {
 	API      string // whose budget; "" for the common one
 	Lanes    int    // calls allowed inside one second
+	Leased   int    // of these, how many this host may use now: all, unless they are leased
 	Held     int    // lanes with a call under way
 	Resting  int    // lanes whose call was less than a second ago
 	OutOfUse int    // lanes that SlowDown took away and that are not back yet
+
+	SlowAPIs map[string]int // the same for single APIs that share this budget
 }
 
 // Status reports on each budget, in the order of the APIs.
@@ -178,6 +191,15 @@ func (l *Limiter) Status() ([]Status, error) {
 // rest go on resting. A lane with a call still under way stays taken until its
 // done is called, for its call may yet arrive; the store is left then.
 func (l *Limiter) Close() error {
+	var errs []error
+	for _, b := range l.end() { // without l.mu: handing lanes back may take a while
+		errs = append(errs, b.close())
+	}
+	return errors.Join(errs...)
+}
+
+// end lets nobody in any more, and returns the open budgets the first time.
+func (l *Limiter) end() []*budget {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	select {
@@ -185,12 +207,8 @@ func (l *Limiter) Close() error {
 		return nil
 	default:
 		close(l.closed)
+		return slices.Collect(maps.Values(l.budgets))
 	}
-	var errs []error
-	for _, b := range l.budgets {
-		errs = append(errs, b.close())
-	}
-	return errors.Join(errs...)
 }
 
 // budget returns the budget that calls of api draw on first, and opens it if
@@ -219,7 +237,9 @@ func (l *Limiter) budget(api string) (*budget, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open lanes: %w", err)
 	}
-	b := newBudget(name, n, time.Second+l.opt.Margin, lanes, l.closed)
+	n, second := l.opt.Share.of(n)
+	b := newBudget(name, n, second+l.opt.Margin, lanes, l.closed)
+	b.name, b.shared = l.opt.Name, name == "" && !l.opt.PerAPI
 	if hasOwn && !l.opt.PerAPI {
 		b.common = l.budgets[""]
 	}

@@ -84,8 +84,9 @@ func TestSlowDown(t *testing.T) {
 		w := &world{service: time.Millisecond}
 		go func() {
 			time.Sleep(10*time.Second + time.Millisecond)
-			for range 20 { // one burst of refusals
-				l.SlowDown("api")
+			for _, api := range []string{"api", ""} { // two refusals are one step
+				l.SlowDown(api)
+				l.SlowDown(api)
 			}
 		}()
 		w.run(t, l, 10, 20*time.Second)
@@ -123,14 +124,14 @@ func TestSlowDownPerAPI(t *testing.T) {
 			done(0, true)
 		}
 		l.SlowDown("b")
-		want := []Status{{API: "a", Lanes: 20, Resting: 1}, {API: "b", Lanes: 20, Resting: 1, OutOfUse: 2}}
+		want := []Status{{API: "a", Lanes: 20, Leased: 20, Resting: 1}, {API: "b", Lanes: 20, Leased: 20, Resting: 1, OutOfUse: 2}}
 		got, err := l.Status()
 		if diff := cmp.Diff(want, got); err != nil || diff != "" {
 			t.Errorf("after SlowDown(b): %v\n%s", err, diff)
 		}
 		time.Sleep(1100 * time.Millisecond)
 		l.SlowDown("")
-		want = []Status{{API: "a", Lanes: 20, OutOfUse: 2}, {API: "b", Lanes: 20, OutOfUse: 3}}
+		want = []Status{{API: "a", Lanes: 20, Leased: 20, OutOfUse: 2}, {API: "b", Lanes: 20, Leased: 20, OutOfUse: 2}}
 		got, err = l.Status()
 		if diff := cmp.Diff(want, got); err != nil || diff != "" {
 			t.Errorf("after SlowDown of the app: %v\n%s", err, diff)
@@ -138,18 +139,18 @@ func TestSlowDownPerAPI(t *testing.T) {
 	})
 }
 
-func TestServiceCorrection(t *testing.T) {
+func TestRoundTripShortensTheRest(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := newLimiter(t, Options{QPS: 1})
 		defer l.Close()
 		// rest is how long after a call of 500 ms the lane is ready.
-		rest := func(service time.Duration, answered bool) time.Duration {
+		rest := func(trip time.Duration, answered bool) time.Duration {
 			done, err := l.Take(t.Context(), "")
 			if err != nil {
 				t.Fatal(err)
 			}
 			time.Sleep(500 * time.Millisecond)
-			done(service, answered)
+			done(trip, answered)
 			began := time.Now()
 			for {
 				if s, _ := l.Status(); s[0].Held+s[0].Resting == 0 {
@@ -166,28 +167,27 @@ func TestServiceCorrection(t *testing.T) {
 		}
 		tests := []struct {
 			name     string
-			service  time.Duration
+			trip     time.Duration
 			answered bool
 			want     time.Duration
 		}{
 			{"the hundredth answer", 400 * time.Millisecond, true, 602 * time.Millisecond},
 			{"no answer rests from its end", 400 * time.Millisecond, false, full},
-			{"a longer service counts as the smallest", 450 * time.Millisecond, true, 602 * time.Millisecond},
-			{"a smaller one is the smallest from now on", 300 * time.Millisecond, true, 702 * time.Millisecond},
-			{"and stays it", 400 * time.Millisecond, true, 702 * time.Millisecond},
-			{"unknown is nothing", 0, true, full},
-			{"for good", 400 * time.Millisecond, true, full},
+			{"a longer trip counts as the smallest", 450 * time.Millisecond, true, 602 * time.Millisecond},
+			{"a smaller one is the smallest from now on, less half of what is usual beyond it", 300 * time.Millisecond, true, 752 * time.Millisecond},
+			{"and stays it", 400 * time.Millisecond, true, 752 * time.Millisecond},
+			{"an unknown one teaches nothing", 0, true, 752 * time.Millisecond},
 		}
 		for _, tt := range tests {
-			if got := rest(tt.service, tt.answered); got != tt.want {
+			if got := rest(tt.trip, tt.answered); got != tt.want {
 				t.Errorf("%s: got rest %v, want %v", tt.name, got, tt.want)
 			}
 		}
 	})
 }
 
-// A caller that claims more service than its call took must not gain a lane.
-func TestServiceIsBoundedByTheCall(t *testing.T) {
+// A caller that claims a longer round trip than its call took must not gain a lane.
+func TestRoundTripIsBoundedByTheCall(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := newLimiter(t, Options{QPS: 1})
 		defer l.Close()

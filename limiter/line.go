@@ -119,3 +119,13 @@ func (l *line) first() *waiter {
 	}
 	return next.waiters.Front().Value.(*waiter)
 }
+
+// waiting is how many wait.
+func (l *line) waiting() (n int) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, p := range l.places {
+		n += p.waiters.Len()
+	}
+	return n
+}

@@ -5,7 +5,6 @@ package limiter
 import (
 	"errors"
 	"os"
-	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -29,12 +28,4 @@ func removed(f *os.File) (bool, error) {
 	var st unix.Stat_t
 	err := unix.Fstat(int(f.Fd()), &st)
 	return st.Nlink == 0, err
-}
-
-// hostClock is the host's monotonic clock: all processes of the host read the
-// same, and setting the wall clock changes nothing.
-func hostClock() (time.Duration, error) {
-	var ts unix.Timespec
-	err := unix.ClockGettime(unix.CLOCK_MONOTONIC, &ts)
-	return time.Duration(ts.Nano()), err
 }

@@ -31,3 +31,7 @@ func removed(*os.File) (bool, error) { return false, nil }
 // hostClock is the time since the host was started: all processes of the host
 // read the same, and setting the wall clock changes nothing.
 func hostClock() (time.Duration, error) { return windows.DurationSinceBoot(), nil }
+
+// hostBoot would tell one start of this host from another. Without it, a lease of
+// before is taken for one of now only if the host was up for as long then.
+func hostBoot() uint64 { return 1 }

@@ -1,6 +1,8 @@
 package limiter
 
 import (
+	"bytes"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -8,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"time"
 
 	"github.com/gofrs/flock"
 )
@@ -18,8 +21,11 @@ import (
 // no time-out can. All methods run under the lock of the lanes.
 type members struct {
 	dir  string
-	id   uint32       // never 0
-	lock *flock.Flock // nil until joined
+	id   uint32        // never 0
+	lock *flock.Flock  // nil until joined
+	desk *os.File      // the same file, to say what this member does; nil if that cannot be said
+	at   time.Duration // when that was last said
+	last utterance     // what was said
 }
 
 func (m *members) path(id uint32) string {
@@ -50,7 +56,86 @@ func (m *members) join() error {
 		return fmt.Errorf("lock %s: %w", m.path(m.id), err)
 	}
 	m.lock = lock
+	if m.desk != nil {
+		_ = m.desk.Close()
+	}
+	m.desk, _ = os.OpenFile(m.path(m.id), os.O_WRONLY, 0) // nobody needs to know
 	return nil
+}
+
+// An utterance is what a process says of itself.
+type utterance struct {
+	name           string
+	calls, waiting int
+}
+
+// A memberState is what a member says of itself in its file, for those who look.
+type memberState struct {
+	PID     int           `json:"pid"`
+	Name    string        `json:"name"`
+	At      time.Duration `json:"at"`    // when it said so
+	Calls   int           `json:"calls"` // in the second before
+	Waiting int           `json:"waiting"`
+}
+
+// stateSize is the size of a member's file: what is said later covers what was said
+// before.
+const stateSize = 256
+
+// say writes down what the member does, twice a second at most, and at once when
+// nobody waits any more. p.calls is a count that only grows.
+func (m *members) say(now time.Duration, p utterance) {
+	if m.desk == nil || now-m.at < time.Second/2 && (p.waiting > 0 || m.last.waiting == 0) {
+		return
+	}
+	s := memberState{PID: os.Getpid(), Name: p.name, At: now, Waiting: p.waiting}
+	if since := now - m.at; since < 2*time.Second && m.at > 0 {
+		s.Calls = int(float64(p.calls-m.last.calls)/since.Seconds() + 0.5)
+	}
+	m.at, m.last = now, p
+	text, err := json.Marshal(s)
+	if err != nil || len(text) >= stateSize {
+		return
+	}
+	text = append(text, bytes.Repeat([]byte{' '}, stateSize-1-len(text))...)
+	_, _ = m.desk.WriteAt(append(text, '\n'), 0)
+}
+
+// states is what the members have said of themselves. It needs no lock.
+func (m *members) states(now time.Duration) (all []Process) {
+	entries, _ := os.ReadDir(m.dir) // without members there is nothing to say
+	for _, e := range entries {
+		text, err := os.ReadFile(filepath.Join(m.dir, e.Name()))
+		var s memberState
+		if err != nil || json.Unmarshal(text, &s) != nil {
+			continue // it has not said anything yet
+		}
+		id, err := strconv.ParseUint(e.Name(), 16, 32)
+		if err != nil {
+			continue
+		}
+		p := Process{id: uint32(id), PID: s.PID, Name: s.Name, CallsLastSecond: s.Calls, Waiting: s.Waiting, Age: now - s.At}
+		if p.Age > 2*time.Second { // who waits says something
+			p.CallsLastSecond, p.Waiting = 0, 0
+		}
+		all = append(all, p)
+	}
+	return all
+}
+
+// alone says whether no other member lives.
+func (m *members) alone() (bool, error) {
+	entries, err := os.ReadDir(m.dir)
+	if err != nil {
+		return false, err
+	}
+	for _, e := range entries {
+		id, err := strconv.ParseUint(e.Name(), 16, 32)
+		if err == nil && uint32(id) != m.id && !m.dead(uint32(id)) {
+			return false, nil
+		}
+	}
+	return true, nil
 }
 
 func (m *members) exists() bool {
@@ -73,9 +158,17 @@ func (m *members) sweep() error {
 	return nil
 }
 
-// dead says whether a member is gone for good, and removes its file if so. When
-// in doubt a member lives.
+// dead says whether a member is gone for good, and removes its file if so.
 func (m *members) dead(id uint32) bool {
+	gone := m.isDead(id)
+	if gone {
+		_ = os.Remove(m.path(id)) // it may not be there
+	}
+	return gone
+}
+
+// isDead says whether a member is gone for good. When in doubt a member lives.
+func (m *members) isDead(id uint32) bool {
 	lock := flock.New(m.path(id), flock.SetFlag(os.O_RDWR)) // do not create it
 	ok, err := lock.TryLock()
 	if errors.Is(err, fs.ErrNotExist) {
@@ -84,8 +177,7 @@ func (m *members) dead(id uint32) bool {
 	if err != nil || !ok {
 		return false
 	}
-	_ = lock.Close() // first: Windows does not remove open files
-	_ = os.Remove(m.path(id))
+	_ = lock.Close() // now: Windows does not remove open files
 	return true
 }
 
@@ -94,6 +186,9 @@ func (m *members) dead(id uint32) bool {
 func (m *members) leave(remove bool) error {
 	if m.lock == nil {
 		return nil
+	}
+	if m.desk != nil {
+		_ = m.desk.Close()
 	}
 	err := m.lock.Close()
 	if remove {

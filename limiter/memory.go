@@ -8,7 +8,7 @@ import (
 // Memory keeps lanes in this process. They start ready, and are shared by nobody:
 // each opening makes new ones.
 func Memory() func(key string) (Lanes, error) {
-	return func(string) (Lanes, error) { return &memoryLanes{start: time.Now()}, nil }
+	return func(string) (Lanes, error) { return newMemory(lease{}), nil }
 }
 
 type memoryLanes struct {
@@ -17,6 +17,10 @@ type memoryLanes struct {
 	mu     sync.Mutex // held for a whole Update
 	table  Table      // under mu
 	closed bool       // under mu
+}
+
+func newMemory(l lease) *memoryLanes {
+	return &memoryLanes{start: time.Now(), table: Table{lease: l}}
 }
 
 func (m *memoryLanes) Now() time.Duration { return time.Since(m.start) }
@@ -35,6 +39,8 @@ func (m *memoryLanes) Update(n int, f func(*Table)) error {
 	f(t)
 	return nil
 }
+
+func (m *memoryLanes) alone() bool { return true }
 
 func (m *memoryLanes) Close() error {
 	m.mu.Lock()

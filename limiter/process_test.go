@@ -3,194 +3,128 @@ package limiter
 import (
 	"bufio"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
-	"net"
-	"net/http"
-	"net/http/httptest"
-	"net/http/httptrace"
 	"os"
 	"os/exec"
-	"slices"
-	"strconv"
 	"strings"
-	"sync"
-	"sync/atomic"
 	"testing"
 	"time"
-
-	"golang.org/x/time/rate"
 )
 
-// childEnv makes the test binary a process that uses the limiter instead:
-// "load DIR QPS URL WORKERS SECONDS" calls URL and prints how often,
-// "hold DIR QPS N" takes N lanes, prints "held" and sleeps.
+// childEnv makes the test binary another process: a "counter", a "sender", a
+// "holder" or a "burner". The first line of its stdin is what it is told to
+// do; at a second line it ends and says on stdout what there was, and when
+// stdin ends without one, it ends at once: no child outlives its parent.
 const childEnv = "LIMITER_TEST_CHILD"
 
 func TestMain(m *testing.M) {
-	args := strings.Fields(os.Getenv(childEnv))
-	if len(args) == 0 {
+	role := os.Getenv(childEnv)
+	if role == "" {
 		os.Exit(m.Run())
 	}
-	if err := child(args); err != nil {
-		fmt.Fprintln(os.Stderr, "child:", err)
+	if err := child(role); err != nil {
+		fmt.Fprintf(os.Stderr, "%s: %v\n", role, err)
 		os.Exit(1)
 	}
 }
 
-func child(args []string) error {
-	num := func(i int) int { n, _ := strconv.Atoi(args[i]); return n }
-	l, err := New(Options{QPS: num(2), Key: "app", Lanes: File(args[1])})
+func child(role string) error {
+	in := bufio.NewReader(os.Stdin)
+	orders, err := in.ReadBytes('\n')
 	if err != nil {
 		return err
 	}
-	switch args[0] {
-	case "hold":
-		for range num(3) {
-			if _, err := l.Take(context.Background(), ""); err != nil {
-				return err
-			}
+	ctx, stop := context.WithCancel(context.Background())
+	go func() {
+		if _, err := in.ReadByte(); err != nil {
+			os.Exit(1)
 		}
-		fmt.Println("held")
-		time.Sleep(time.Hour)
+		stop()
+	}()
+	switch role {
+	case "counter":
+		return obey(ctx, orders, route.serve)
+	case "sender":
+		return obey(ctx, orders, sender.run)
+	case "holder":
+		return obey(ctx, orders, holder.run)
+	case "burner":
+		for ctx.Err() == nil {
+		}
 		return nil
-	case "load":
-		n, err := load(context.Background(), args[3], num(4), time.Duration(num(5))*time.Second, lanePace(l))
-		fmt.Println(n)
-		return errors.Join(err, l.Close())
 	}
-	return fmt.Errorf("unknown: %q", args)
+	return errors.New("unknown role")
 }
 
-// pace waits until a call may leave, and is told when the attempt has ended.
-type pace func(context.Context) (done func(service time.Duration, answered bool), err error)
-
-func lanePace(l *Limiter) pace {
-	return func(ctx context.Context) (func(time.Duration, bool), error) { return l.Take(ctx, "") }
-}
-
-func bucketPace(b *rate.Limiter) pace {
-	return func(ctx context.Context) (func(time.Duration, bool), error) {
-		return func(time.Duration, bool) {}, b.Wait(ctx)
+func obey[T any](ctx context.Context, orders []byte, do func(T, context.Context) error) error {
+	var told T
+	if err := json.Unmarshal(orders, &told); err != nil {
+		return err
 	}
+	return do(told, ctx)
 }
 
-// load calls url with all workers for d and returns how many answers there were.
-func load(ctx context.Context, url string, workers int, d time.Duration, p pace) (int64, error) {
-	ctx, cancel := context.WithTimeout(ctx, d)
-	defer cancel()
-	transport := &http.Transport{MaxIdleConnsPerHost: workers}
-	defer transport.CloseIdleConnections()
-	c := &caller{client: &http.Client{Transport: transport}, url: url}
-	c.connect.Store(int64(time.Hour))
-	errs := make([]error, workers)
-	var wg sync.WaitGroup
-	for i := range workers {
-		wg.Go(func() {
-			for {
-				done, err := p(ctx)
-				if err != nil {
-					if ctx.Err() == nil && !strings.Contains(err.Error(), "deadline") {
-						errs[i] = err
-					}
-					return
-				}
-				done(c.call())
-			}
-		})
-	}
-	wg.Wait()
-	return c.answers.Load(), errors.Join(errs...)
+// say prints one line for the parent.
+func say(v any) error { return json.NewEncoder(os.Stdout).Encode(v) }
+
+// A wallClock tells the time since 1970, so that parent and children can compare
+// theirs, and takes no part in steps of the wall clock once it is made.
+type wallClock struct{ start time.Time }
+
+func newWallClock() wallClock { return wallClock{time.Now()} }
+
+func (c wallClock) now() time.Duration {
+	return time.Duration(c.start.UnixNano()) + time.Since(c.start)
 }
 
-type caller struct {
-	client  *http.Client
-	url     string
-	connect atomic.Int64 // the smallest connect time seen
-	answers atomic.Int64
+// A holder takes lanes and keeps them.
+type holder struct {
+	Dir    string
+	QPS, N int
 }
 
-// call makes one call and measures what the limiter wants to know.
-func (c *caller) call() (service time.Duration, answered bool) {
-	var dial, wrote time.Time
-	trace := &httptrace.ClientTrace{
-		ConnectStart: func(string, string) { dial = time.Now() },
-		ConnectDone: func(string, string, error) {
-			took := int64(time.Since(dial))
-			for old := c.connect.Load(); took < old && !c.connect.CompareAndSwap(old, took); old = c.connect.Load() {
-			}
-		},
-		WroteRequest: func(httptrace.WroteRequestInfo) { wrote = time.Now() },
-	}
-	req, err := http.NewRequestWithContext(httptrace.WithClientTrace(context.Background(), trace), http.MethodPost, c.url, nil)
+func (h holder) run(ctx context.Context) error {
+	l, err := New(Options{QPS: h.QPS, Key: "app", Lanes: File(h.Dir)})
 	if err != nil {
-		return 0, false
+		return err
 	}
-	resp, err := c.client.Do(req)
-	if err != nil {
-		return 0, false
+	for range h.N {
+		if _, err := l.Take(ctx, ""); err != nil {
+			return err
+		}
 	}
-	_, err = io.Copy(io.Discard, resp.Body)
-	resp.Body.Close()
-	if err != nil {
-		return 0, false
+	if err := say("held"); err != nil {
+		return err
 	}
-	c.answers.Add(1)
-	return time.Since(wrote) - time.Duration(c.connect.Load()), true
-}
-
-// A counter is a server that notes when each call arrives and answers later.
-type counter struct {
-	*httptest.Server
-	start time.Time
-	mu    sync.Mutex
-	times []time.Duration
-}
-
-func newCounter(tb testing.TB, latency time.Duration) *counter {
-	c := &counter{start: time.Now()}
-	c.Server = httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		c.mu.Lock()
-		c.times = append(c.times, time.Since(c.start))
-		c.mu.Unlock()
-		time.Sleep(latency)
-		io.WriteString(w, `{"ErrorCode":0}`)
-	}))
-	var err error
-	if c.Listener, err = net.Listen("tcp", "127.0.0.1:0"); err != nil {
-		tb.Fatal(err)
-	}
-	c.Start()
-	tb.Cleanup(c.Close)
-	return c
-}
-
-// seen is the most calls in one second, and the share of n calls a second that
-// was used after the first second.
-func (c *counter) seen(n int) (worst int, use float64) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if len(c.times) == 0 {
-		return 0, 0
-	}
-	return worstSecond(c.times), useOf(c.times, n, slices.Min(c.times)+time.Second)
+	<-ctx.Done()
+	return nil
 }
 
 // A process is a child and what it prints.
 type process struct {
 	*exec.Cmd
-	out *bufio.Reader
+	in  io.Writer
+	out *json.Decoder
 }
 
-func start(tb testing.TB, args ...any) *process {
+func start(tb testing.TB, role string, orders any) *process {
 	tb.Helper()
 	cmd := exec.Command(os.Args[0])
-	cmd.Env = append(os.Environ(), childEnv+"="+strings.TrimSpace(fmt.Sprintln(args...)))
+	cmd.Env = append(os.Environ(), childEnv+"="+role)
 	cmd.Stderr = os.Stderr
+	in, err := cmd.StdinPipe()
+	if err != nil {
+		tb.Fatal(err)
+	}
 	out, err := cmd.StdoutPipe()
 	if err == nil {
 		err = cmd.Start()
+	}
+	if err == nil {
+		err = json.NewEncoder(in).Encode(orders)
 	}
 	if err != nil {
 		tb.Fatal(err)
@@ -199,25 +133,27 @@ func start(tb testing.TB, args ...any) *process {
 		_ = cmd.Process.Kill()
 		_ = cmd.Wait()
 	})
-	return &process{cmd, bufio.NewReader(out)}
+	return &process{cmd, in, json.NewDecoder(out)}
 }
 
-// line is the next line that the child prints.
-func (p *process) line(tb testing.TB) string {
+// hear reads the next line that the child prints.
+func (p *process) hear(tb testing.TB, v any) {
 	tb.Helper()
-	line, err := p.out.ReadString('\n')
-	if err != nil {
+	if err := p.out.Decode(v); err != nil {
 		tb.Fatalf("read from child: %v", err)
 	}
-	return strings.TrimSpace(line)
 }
 
-// calls waits for a child under load to end.
-func (p *process) calls(tb testing.TB) int {
+// end tells the child to end. Ask it then what there was.
+func (p *process) end(tb testing.TB) {
 	tb.Helper()
-	n, err := strconv.Atoi(p.line(tb))
-	if err != nil {
-		tb.Fatal(err)
+	if _, err := io.WriteString(p.in, "\n"); err != nil && !strings.Contains(err.Error(), "closed") {
+		tb.Errorf("end child: %v", err)
 	}
-	return n
+}
+
+// used waits for the child to be gone and returns the CPU time that it took.
+func (p *process) used() time.Duration {
+	_ = p.Wait()
+	return p.ProcessState.UserTime() + p.ProcessState.SystemTime()
 }

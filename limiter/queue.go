@@ -29,21 +29,21 @@ func (l *Limiter) Queue() *Queue {
 
 // Take is [Limiter.Take] for a call of this queue. The calls of one queue that
 // draw on the same budgets are served in the order in which they came.
-func (q *Queue) Take(ctx context.Context, api string) (done func(service time.Duration, answered bool), err error) {
+func (q *Queue) Take(ctx context.Context, api string) (done func(roundTrip time.Duration, answered bool), err error) {
 	return q.take(ctx, api, behindAll+q.tickets.Add(1))
 }
 
 // TakeAhead is Take for a call on which others depend, like the next page behind
 // a cursor: it goes before the calls of this queue that came by Take. Other
 // queues are not concerned.
-func (q *Queue) TakeAhead(ctx context.Context, api string) (done func(service time.Duration, answered bool), err error) {
+func (q *Queue) TakeAhead(ctx context.Context, api string) (done func(roundTrip time.Duration, answered bool), err error) {
 	return q.take(ctx, api, q.ahead.Add(1))
 }
 
 // behindAll is more than all tickets of TakeAhead.
 const behindAll = 1 << 62
 
-func (q *Queue) take(ctx context.Context, api string, ticket uint64) (done func(service time.Duration, answered bool), err error) {
+func (q *Queue) take(ctx context.Context, api string, ticket uint64) (done func(roundTrip time.Duration, answered bool), err error) {
 	if ctx.Err() != nil {
 		return nil, cancelled(ctx)
 	}
@@ -51,13 +51,13 @@ func (q *Queue) take(ctx context.Context, api string, ticket uint64) (done func(
 	if err != nil {
 		return nil, err
 	}
-	h, err := b.take(ctx, q, ticket)
+	h, err := b.take(ctx, q, ticket, api)
 	if err != nil {
 		return nil, err
 	}
 	var once sync.Once
-	return func(service time.Duration, answered bool) {
-		once.Do(func() { b.done(h, service, answered) })
+	return func(roundTrip time.Duration, answered bool) {
+		once.Do(func() { b.done(h, roundTrip, answered) })
 	}, nil
 }
 

@@ -5,21 +5,15 @@ package limiter
 import (
 	"context"
 	"errors"
-	"slices"
 	"syscall"
 	"testing"
 	"time"
-
-	"golang.org/x/time/rate"
 )
 
-// most fails the test if more than n calls arrived within a second.
-func (c *counter) most(t testing.TB, n int) {
-	t.Helper()
-	worst, use := c.seen(n)
-	t.Logf("%d arrivals, at most %d in one second, use %.2f %%", len(c.times), worst, 100*use)
-	if worst > n {
-		t.Errorf("got %d arrivals in one second, want at most %d", worst, n)
+func (p *process) signal(tb testing.TB, s syscall.Signal) {
+	tb.Helper()
+	if err := p.Process.Signal(s); err != nil {
+		tb.Error(err)
 	}
 }
 
@@ -27,53 +21,41 @@ func TestLoopback(t *testing.T) {
 	if testing.Short() {
 		t.Skip("takes 6 seconds")
 	}
-	c := newCounter(t, 20*time.Millisecond)
-	l := newLimiter(t, Options{QPS: 200, Key: "app", Lanes: File(t.TempDir())})
-	defer l.Close()
-	if _, err := load(t.Context(), c.URL, 64, 6*time.Second, lanePace(l)); err != nil {
-		t.Error(err)
+	for name, processes := range map[string]int{"1-process": 1, "4-processes": 4} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			f := newRig(t, route{})
+			dir := t.TempDir()
+			for range processes {
+				f.join(sender{Dir: dir, QPS: 200, Workers: 64 / processes})
+			}
+			f.ready()
+			time.Sleep(5 * time.Second)
+			s := f.end()
+			s.most(t, 200)
+			for _, name := range f.names() {
+				if len(s.times(name)) == 0 {
+					t.Errorf("process %s made no calls", name)
+				}
+			}
+		})
 	}
-	c.most(t, 200)
-}
-
-func TestLoopbackFourProcesses(t *testing.T) {
-	if testing.Short() {
-		t.Skip("takes 7 seconds")
-	}
-	c := newCounter(t, 20*time.Millisecond)
-	shares := fourProcesses(t, c, 7)
-	c.most(t, 200)
-	t.Logf("calls %v, share of the least to the most %.2f", shares, float64(shares[0])/float64(shares[3]))
-	if shares[0] == 0 {
-		t.Error("a process made no calls")
-	}
-}
-
-// fourProcesses runs four processes with 16 workers each on one file, and returns
-// their calls, least first.
-func fourProcesses(tb testing.TB, c *counter, seconds int) (calls []int) {
-	dir := tb.TempDir()
-	var all []*process
-	for range 4 {
-		all = append(all, start(tb, "load", dir, 200, c.URL, 16, seconds))
-	}
-	for _, p := range all {
-		calls = append(calls, p.calls(tb))
-	}
-	slices.Sort(calls)
-	return calls
 }
 
 func TestProcessesWithDifferentQPS(t *testing.T) {
-	c := newCounter(t, 10*time.Millisecond)
+	t.Parallel()
+	f := newRig(t, route{})
 	dir := t.TempDir()
-	large := start(t, "load", dir, 100, c.URL, 16, 4)
-	small := start(t, "load", dir, 25, c.URL, 16, 4)
-	a, b := large.calls(t), small.calls(t)
-	c.most(t, 100)
-	t.Logf("calls: %d by the large one, %d by the small one", a, b)
-	if b > 25*4 || b == 0 {
-		t.Errorf("got %d calls of the small one in 4 s, want 1 to 100", b)
+	f.join(sender{Name: "large", Dir: dir, QPS: 100, Workers: 16})
+	f.join(sender{Name: "small", Dir: dir, QPS: 25, Workers: 16})
+	f.ready()
+	time.Sleep(3 * time.Second)
+	s := f.end()
+	s.most(t, 100)
+	large, small := s.times("large"), s.times("small")
+	t.Logf("calls: %d by the large one, %d by the small one", len(large), len(small))
+	if n := worstSecond(small); n > 25 || n == 0 {
+		t.Errorf("got %d calls of the small one in one second, want 1 to 25", n)
 	}
 }
 
@@ -81,10 +63,9 @@ func TestProcessesWithDifferentQPS(t *testing.T) {
 func TestKilledHolder(t *testing.T) {
 	dir := t.TempDir()
 	rested(t, dir, 5)
-	p := start(t, "hold", dir, 5, 5)
-	if got := p.line(t); got != "held" {
-		t.Fatalf("got %q from the child", got)
-	}
+	p := start(t, "holder", holder{Dir: dir, QPS: 5, N: 5})
+	var held string
+	p.hear(t, &held)
 	l := newLimiter(t, Options{QPS: 5, Key: "app", Lanes: File(dir)})
 	defer l.Close()
 	ctx, cancel := context.WithTimeout(t.Context(), 500*time.Millisecond)
@@ -118,13 +99,10 @@ func TestKilledHolder(t *testing.T) {
 func TestStoppedHolderKeepsItsLanes(t *testing.T) {
 	dir := t.TempDir()
 	rested(t, dir, 3)
-	p := start(t, "hold", dir, 3, 3)
-	if got := p.line(t); got != "held" {
-		t.Fatalf("got %q from the child", got)
-	}
-	if err := p.Process.Signal(syscall.SIGSTOP); err != nil {
-		t.Fatal(err)
-	}
+	p := start(t, "holder", holder{Dir: dir, QPS: 3, N: 3})
+	var held string
+	p.hear(t, &held)
+	p.signal(t, syscall.SIGSTOP)
 	l := newLimiter(t, Options{QPS: 3, Key: "app", Lanes: File(dir)})
 	defer l.Close()
 	ctx, cancel := context.WithTimeout(t.Context(), 2500*time.Millisecond)
@@ -136,81 +114,33 @@ func TestStoppedHolderKeepsItsLanes(t *testing.T) {
 
 // Two processes call; one is stopped or killed in the middle.
 func TestWallHoldsThroughSignals(t *testing.T) {
-	tests := []struct {
-		name string
-		do   func(t *testing.T, p *process)
-	}{
-		{"stop", func(t *testing.T, p *process) {
-			for _, s := range []syscall.Signal{syscall.SIGSTOP, syscall.SIGCONT} {
-				if err := p.Process.Signal(s); err != nil {
-					t.Error(err)
-				}
-				if s == syscall.SIGSTOP {
-					time.Sleep(2 * time.Second)
-				}
-			}
-			p.calls(t)
-		}},
-		{"kill", func(t *testing.T, p *process) {
-			if err := p.Process.Kill(); err != nil {
-				t.Error(err)
-			}
-		}},
+	tests := map[string]func(f *rig, m *member){
+		"stop": func(f *rig, m *member) {
+			m.signal(f, syscall.SIGSTOP)
+			time.Sleep(2 * time.Second)
+			m.signal(f, syscall.SIGCONT)
+			time.Sleep(1500 * time.Millisecond)
+		},
+		"kill": func(f *rig, m *member) {
+			f.kill(m)
+			time.Sleep(3500 * time.Millisecond)
+		},
 	}
-	for _, tt := range tests {
-		t.Run(tt.name, func(t *testing.T) {
+	for name, do := range tests {
+		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			c := newCounter(t, 100*time.Millisecond) // so that many lanes are held
+			f := newRig(t, route{Service: 100 * time.Millisecond}) // so that many lanes are held
 			dir := t.TempDir()
-			p := start(t, "load", dir, 60, c.URL, 16, 6)
-			other := start(t, "load", dir, 60, c.URL, 16, 6)
-			time.Sleep(2500 * time.Millisecond)
-			tt.do(t, p)
-			if n := other.calls(t); n < 60 {
+			m := f.join(sender{Name: "hit", Dir: dir, QPS: 60, Workers: 16})
+			f.join(sender{Name: "other", Dir: dir, QPS: 60, Workers: 16})
+			f.ready()
+			time.Sleep(1500 * time.Millisecond)
+			do(f, m)
+			s := f.end()
+			s.most(t, 60)
+			if n := len(s.times("other")); n < 60 {
 				t.Errorf("got %d calls of the other in 6 s, want at least 60", n)
 			}
-			c.most(t, 60)
 		})
 	}
-}
-
-// BenchmarkLoopback is the use of 200 calls a second at a server 20 ms away on
-// loopback, and the most arrivals in one second, with buckets alone beside it.
-func BenchmarkLoopback(b *testing.B) {
-	const d = 6 * time.Second
-	report := func(b *testing.B, run func(b *testing.B, c *counter)) {
-		for range b.N {
-			c := newCounter(b, 20*time.Millisecond)
-			run(b, c)
-			worst, use := c.seen(200)
-			b.ReportMetric(float64(worst), "max/s")
-			b.ReportMetric(100*use, "%use")
-			b.ReportMetric(0, "ns/op")
-		}
-	}
-	single := func(p pace) func(*testing.B, *counter) {
-		return func(b *testing.B, c *counter) {
-			if _, err := load(b.Context(), c.URL, 64, d, p); err != nil {
-				b.Error(err)
-			}
-		}
-	}
-	b.Run("lanes/1-process", func(b *testing.B) {
-		report(b, func(b *testing.B, c *counter) {
-			l, err := New(Options{QPS: 200, Key: "app", Lanes: File(b.TempDir())})
-			if err != nil {
-				b.Fatal(err)
-			}
-			defer l.Close()
-			single(lanePace(l))(b, c)
-		})
-	})
-	b.Run("lanes/4-processes", func(b *testing.B) {
-		report(b, func(b *testing.B, c *counter) {
-			calls := fourProcesses(b, c, 7)
-			b.ReportMetric(float64(calls[0])/float64(calls[3]), "min/max")
-		})
-	})
-	b.Run("bucket/burst-200", func(b *testing.B) { report(b, single(bucketPace(rate.NewLimiter(200, 200)))) })
-	b.Run("bucket/burst-1", func(b *testing.B) { report(b, single(bucketPace(rate.NewLimiter(200, 1)))) })
 }

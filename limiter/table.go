@@ -2,12 +2,13 @@ package limiter
 
 import "time"
 
-// longest is how far in the future a lane can become ready: a second and the
-// largest margin. What lies behind it was written before the host was started,
-// or by somebody else.
-const longest = time.Second + maxMargin
+// longest is how far in the future a lane can become ready, beyond its own rest:
+// what lies behind it was written before the host was started, or by somebody
+// else.
+const longest = leaseInTable + maxMargin
 
-// Lanes is where the lanes of one budget are kept. See [Memory] and [File].
+// Lanes is where the lanes of one budget are kept. See [Memory], [File] and
+// [Postgres].
 type Lanes interface {
 	// Update shows the first n lanes to f and stores what f changed, while
 	// no other Update of the same lanes runs, in this process or another.
@@ -25,31 +26,41 @@ type Lanes interface {
 
 // Table is a budget as f of Lanes.Update sees it.
 type Table struct {
-	now   time.Duration // when Update began
-	self  uint32        // who looks; never 0
-	lanes []lane
-
-	cut   int           // lanes out of use at cutAt
-	cutAt time.Duration // time of the last SlowDown
+	now    time.Duration // when Update began
+	self   uint32        // who looks; never 0
+	lanes  []lane
+	cuts   [maxCuts]cut     // lanes out of use; the first is of all calls, the others of an API each
+	lease  lease            // zero: nothing is leased, all lanes can be used
+	wishes [maxWaiting]wish // of processes, in no order
 
 	// dead says whether a holder is gone for good. nil if it is not the time
 	// to look, or there are no other holders.
 	dead func(holder uint32) bool
 
-	head   bool // cut or cutAt changed
-	lo, hi int  // lanes[lo:hi] holds all changed lanes
+	rest time.Duration // of a lane, once settle has said so
+	said utterance     // by this process
+
+	head    bool          // lease changed
+	cutHead [maxCuts]bool // that cut changed
+	lo, hi  int           // lanes[lo:hi] holds all changed lanes
 }
 
 // A lane is the right to have one call inside a second.
 type lane struct {
 	ready  time.Duration // when its rest ends; while it is held, the least that this can be
 	holder uint32        // who holds it, 0 for nobody
-	lost   bool          // its record was missing or torn
+	user   uint32        // who held it last; the holder, if it is held
+	api    int           // which of cuts its last call was of
+	lease  tenure
+	lost   bool // its record was missing or torn
 }
 
-// set changes one lane and notes that it must be stored.
-func (t *Table) set(i int, ready time.Duration, holder uint32) {
-	t.lanes[i] = lane{ready: ready, holder: holder}
+// set changes one lane and notes that it must be stored. A rest ends with a
+// microsecond.
+func (t *Table) set(i int, l lane) {
+	l.ready = (l.ready + time.Microsecond - 1).Truncate(time.Microsecond)
+	l.lost = false
+	t.lanes[i] = l
 	if t.lo == t.hi {
 		t.lo, t.hi = i, i+1
 		return
@@ -65,7 +76,8 @@ func (t *Table) give(i int, ready time.Duration) {
 	switch {
 	case l.lost:
 	case l.holder == t.self || l.holder == 0:
-		t.set(i, max(ready, l.ready), 0)
+		l.ready, l.holder = max(ready, l.ready), 0
+		t.set(i, l)
 	}
 }
 
@@ -73,61 +85,114 @@ func (t *Table) give(i int, ready time.Duration) {
 // to every lane whose history is not known: new ones, torn ones, and those
 // with a time that nobody can have meant.
 func (t *Table) settle(held []bool, rest time.Duration) {
-	far := t.now + longest
+	t.rest = rest
+	far := t.now + max(rest, time.Second) + longest
 	for i := range t.lanes {
-		l := &t.lanes[i]
+		l := t.lanes[i]
 		if (l.holder == t.self) == held[i] && !l.lost && (l.ready <= far || l.holder != 0) {
 			continue
 		}
 		switch {
 		case held[i] && l.holder != 0 && !l.lost:
 			// It was lost, and somebody else has it now.
+			continue
 		case held[i] && l.lost:
-			t.set(i, t.now+rest, t.self)
+			l.ready, l.holder = t.now+rest, t.self
 		case held[i]:
-			t.set(i, max(t.now, l.ready), t.self) // somebody else may have used it
+			l.ready, l.holder = max(t.now, l.ready), t.self // somebody else may have used it
 		default:
-			t.set(i, t.now+rest, 0)
+			l.ready, l.holder = t.now+rest, 0
+		}
+		t.set(i, l)
+	}
+	for i := range t.cuts {
+		if c := &t.cuts[i]; c.at > t.now || c.at < 0 {
+			c.at, t.cutHead[i] = t.now, true
 		}
 	}
-	if t.cutAt > t.now || t.cutAt < 0 {
-		t.cutAt, t.head = t.now, true
+	for i := range t.wishes {
+		if w := &t.wishes[i]; w.at > t.now {
+			*w, t.head = wish{}, true
+		}
+	}
+	if t.lease.hungry > t.now || t.lease.claimed > t.now || t.lease.until > t.now+leaseAtHost {
+		// Nobody can have meant that. Who the host is stays.
+		t.lease = lease{leased: t.lease.leased, host: t.lease.host, boot: t.lease.boot}
+		t.head = true
 	}
 }
 
-// take takes the lane that has rested longest. If none may be taken it returns
-// -1 and the time until that can change by itself, poll if that is not known.
-func (t *Table) take(rest time.Duration) (i int, wait time.Duration) {
-	if i, wait = t.pick(); i < 0 && t.reclaim(rest) {
-		i, wait = t.pick()
+// take takes the lane that has rested longest for a call of api. If none may be
+// taken it returns -1 and the time until that can change by itself, poll if
+// that is not known. gated says that it is for the lanes of api being out of
+// use: a call of another API may find one.
+func (t *Table) take(rest time.Duration, api string) (i int, wait time.Duration, gated bool) {
+	of := t.cutOf(api)
+	if i, wait, gated = t.pick(of); i < 0 && t.reclaim(rest) {
+		i, wait, gated = t.pick(of)
 	}
-	if i >= 0 {
-		t.set(i, t.lanes[i].ready, t.self)
+	if i < 0 {
+		t.lack(gated)
+		if !gated {
+			t.wish()
+		}
+		return i, wait, gated
 	}
-	return i, wait
+	if wait = t.yield(i, t.size()); wait > 0 {
+		t.wish()
+		return -1, wait, false
+	}
+	l := t.lanes[i]
+	l.holder, l.user, l.api = t.self, t.self, of
+	t.set(i, l)
+	return i, wait, false
 }
 
-func (t *Table) pick() (best int, wait time.Duration) {
+func (t *Table) pick(of int) (best int, wait time.Duration, gated bool) {
 	best, wait = -1, poll
-	busy := 0
+	size, busy, busyOf := 0, 0, 0
 	for i := range t.lanes {
 		l := &t.lanes[i]
-		switch {
-		case l.holder != 0:
+		if !t.usable(i) {
+			continue
+		}
+		size++
+		if l.holder != 0 || l.ready > t.now {
 			busy++
-		case l.ready > t.now:
-			busy++
-			wait = min(wait, l.ready-t.now)
-		case best < 0 || l.ready < t.lanes[best].ready:
+			if l.api == of {
+				busyOf++
+			}
+			if l.holder == 0 {
+				wait = min(wait, l.ready-t.now)
+			}
+		} else if best < 0 || l.ready < t.lanes[best].ready {
 			best = i
 		}
 	}
 	// Counting what is busy, rather than leaving lanes at the end unused, makes
 	// a SlowDown work at once, not after the second that those lanes rest.
-	if best < 0 || busy >= t.allowed() {
-		return -1, wait
+	if best < 0 || busy >= t.allowed(0, size) {
+		return -1, wait, false
 	}
-	return best, 0
+	if of > 0 && busyOf >= t.allowed(of, size) {
+		return -1, wait, true
+	}
+	return best, 0, false
+}
+
+// gated says whether calls of api must wait although others need not.
+func (t *Table) gated(api string) bool {
+	of := t.cutOf(api)
+	if of == 0 || t.cuts[of].n == 0 {
+		return false
+	}
+	busyOf := 0
+	for i := range t.lanes {
+		if l := &t.lanes[i]; t.usable(i) && l.api == of && (l.holder != 0 || l.ready > t.now) {
+			busyOf++
+		}
+	}
+	return busyOf >= t.allowed(of, t.size())
 }
 
 // reclaim takes the lanes of holders that are gone for good from them. Their
@@ -144,33 +209,28 @@ func (t *Table) reclaim(rest time.Duration) (found bool) {
 			seen[l.holder] = gone
 		}
 		if gone {
-			t.set(i, t.now+rest, 0)
+			l.ready, l.holder = t.now+rest, 0
+			t.set(i, l)
 			found = true
 		}
 	}
 	return found
 }
 
-// slowDown takes a tenth of the lanes out of use, but never the last one, and at
-// most once a second: a burst of refusals is one event.
-func (t *Table) slowDown() {
-	n := len(t.lanes)
-	if t.cut > 0 && t.now-t.cutAt < time.Second {
-		return
+// usable says whether lane i is one that this host may use now.
+func (t *Table) usable(i int) bool {
+	return !t.lease.leased || t.lanes[i].lease == ours && i < t.lease.limit && t.now < t.lease.until
+}
+
+// size is how many lanes this host may use now.
+func (t *Table) size() (n int) {
+	for i := range t.lanes {
+		if t.usable(i) {
+			n++
+		}
 	}
-	cut := t.cutNow()
-	t.cut = max(cut, min(cut+max(1, n/10), n-1)) // a larger sharer may have cut more than n
-	t.cutAt, t.head = t.now, true
+	return n
 }
-
-// cutNow is how many lanes are out of use now. One comes back each second.
-func (t *Table) cutNow() int {
-	back := (t.now - t.cutAt) / time.Second
-	return int(max(0, time.Duration(t.cut)-back))
-}
-
-// allowed is how many lanes may be busy now.
-func (t *Table) allowed() int { return max(1, len(t.lanes)-t.cutNow()) }
 
 func (t *Table) busy() (held, resting int) {
 	for _, l := range t.lanes {

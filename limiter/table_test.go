@@ -1,6 +1,7 @@
 package limiter
 
 import (
+	"strings"
 	"testing"
 	"time"
 
@@ -31,8 +32,8 @@ func TestTakeTheLongestRested(t *testing.T) {
 		{"out of use: one always stays", []lane{{ready: 6 * s}, {ready: 5 * s}}, 50, 1, 0},
 	}
 	for _, tt := range tests {
-		table := &Table{now: 10 * s, self: 1, lanes: tt.lanes, cut: tt.cut, cutAt: 10 * s}
-		got, wait := table.take(s)
+		table := &Table{now: 10 * s, self: 1, lanes: tt.lanes, cuts: [maxCuts]cut{{n: tt.cut, at: 10 * s}}}
+		got, wait, _ := table.take(s, "")
 		if got != tt.want || wait != tt.wait {
 			t.Errorf("%s: got lane %d, wait %v, want %d, %v", tt.name, got, wait, tt.want, tt.wait)
 		}
@@ -53,7 +54,7 @@ func TestTakeFromTheDead(t *testing.T) {
 			return holder == 2
 		},
 	}
-	if got, _ := table.take(s); got != -1 {
+	if got, _, _ := table.take(s, ""); got != -1 {
 		t.Errorf("got lane %d, want none: the dead one's lanes rest first", got)
 	}
 	want := []lane{{ready: 11 * s}, {holder: 3}, {holder: 1}, {ready: 11 * s}, {ready: 11 * s}}
@@ -76,18 +77,18 @@ func TestSettle(t *testing.T) {
 		held bool
 		want lane
 	}{
-		{"resting", lane{ready: now + 1}, false, lane{ready: now + 1}},
+		{"resting", lane{ready: now + 1000}, false, lane{ready: now + 1000}},
 		{"ready", lane{ready: 5}, false, lane{ready: 5}},
 		{"another's", lane{ready: 5, holder: 2}, false, lane{ready: 5, holder: 2}},
 		{"ours", lane{ready: 5, holder: 1}, true, lane{ready: 5, holder: 1}},
 		{"lost", lane{lost: true}, false, lane{ready: now + rest}},
 		{"lost while ours", lane{lost: true}, true, lane{ready: now + rest, holder: 1}},
 		{"freed while ours", lane{ready: 5}, true, lane{ready: now, holder: 1}},
-		{"used by another while ours", lane{ready: now + 7}, true, lane{ready: now + 7, holder: 1}},
+		{"used by another while ours", lane{ready: now + 7000}, true, lane{ready: now + 7000, holder: 1}},
 		{"taken while ours", lane{ready: 5, holder: 2}, true, lane{ready: 5, holder: 2}},
 		{"ours, and we know nothing of it", lane{ready: 5, holder: 1}, false, lane{ready: now + rest}},
-		{"far in the future", lane{ready: now + longest + 1}, false, lane{ready: now + rest}},
-		{"as far as can be", lane{ready: now + longest}, false, lane{ready: now + longest}},
+		{"far in the future", lane{ready: now + rest + longest + 1000}, false, lane{ready: now + rest}},
+		{"as far as can be", lane{ready: now + rest + longest}, false, lane{ready: now + rest + longest}},
 		{"far in the future but held", lane{ready: now + 9*longest, holder: 2}, false, lane{ready: now + 9*longest, holder: 2}},
 	}
 	for _, tt := range tests {
@@ -108,16 +109,16 @@ func TestGive(t *testing.T) {
 		lane lane
 		want lane
 	}{
-		{"ours", lane{ready: 5, holder: 1}, lane{ready: 50}},
-		{"ours, got a rest meanwhile", lane{ready: 60, holder: 1}, lane{ready: 60}},
-		{"freed meanwhile, rests longer", lane{ready: 60}, lane{ready: 60}},
-		{"freed meanwhile, rests less", lane{ready: 40}, lane{ready: 50}},
-		{"taken by another", lane{ready: 5, holder: 2}, lane{ready: 5, holder: 2}},
+		{"ours", lane{ready: 5e3, holder: 1}, lane{ready: 50e3}},
+		{"ours, got a rest meanwhile", lane{ready: 60e3, holder: 1}, lane{ready: 60e3}},
+		{"freed meanwhile, rests longer", lane{ready: 60e3}, lane{ready: 60e3}},
+		{"freed meanwhile, rests less", lane{ready: 40e3}, lane{ready: 50e3}},
+		{"taken by another", lane{ready: 5e3, holder: 2}, lane{ready: 5e3, holder: 2}},
 		{"lost", lane{lost: true}, lane{lost: true}},
 	}
 	for _, tt := range tests {
 		table := &Table{self: 1, lanes: []lane{tt.lane}}
-		table.give(0, 50)
+		table.give(0, 50e3)
 		if diff := cmp.Diff(tt.want, table.lanes[0], seeLanes); diff != "" {
 			t.Errorf("%s (-want +got):\n%s", tt.name, diff)
 		}
@@ -138,20 +139,21 @@ func TestCut(t *testing.T) {
 		steps []step
 	}{
 		{"one", 200, 0, []step{{5 * s, false, 200}, {5 * s, true, 180}, {6*s - 1, false, 180}, {6 * s, false, 181}, {24 * s, false, 199}, {25 * s, false, 200}, {90 * s, false, 200}}},
-		{"a burst is one", 200, 0, []step{{5 * s, true, 180}, {5*s + ms, true, 180}, {6*s - 1, true, 180}, {6 * s, true, 161}}},
+		{"two are one", 200, 0, []step{{5 * s, true, 180}, {5*s + ms, true, 180}, {6*s - 1, false, 180}, {6 * s, true, 163}}},
+		{"a burst costs two lanes more for each", 200, 0, []step{{5 * s, true, 180}, {5*s + ms, true, 180}, {5*s + ms, true, 178}, {5*s + ms, true, 176}, {6 * s, false, 177}}},
 		{"at least one lane", 5, 0, []step{{5 * s, true, 4}, {6 * s, false, 5}}},
 		{"never the last", 3, 0, []step{{5 * s, true, 2}, {6 * s, true, 2}, {7*s - 1, true, 2}}},
 		{"a single lane", 1, 0, []step{{5 * s, true, 1}, {5*s + 1, false, 1}}},
 		{"a larger sharer cut more", 10, 50, []step{{1 * s, false, 1}, {2 * s, true, 1}, {45 * s, false, 5}, {50 * s, false, 10}}},
 	}
 	for _, tt := range tests {
-		table := &Table{lanes: make([]lane, tt.lanes), cut: tt.cut}
+		table := &Table{lanes: make([]lane, tt.lanes), cuts: [maxCuts]cut{{n: tt.cut}}}
 		for _, st := range tt.steps {
 			table.now = st.at
 			if st.slow {
-				table.slowDown()
+				table.slowDown(0)
 			}
-			if got := table.allowed(); got != st.allowed {
+			if got := table.allowed(0, table.size()); got != st.allowed {
 				t.Errorf("%s: at %v got %d lanes, want %d", tt.name, st.at, got, st.allowed)
 			}
 		}
@@ -159,30 +161,45 @@ func TestCut(t *testing.T) {
 }
 
 func TestRecords(t *testing.T) {
-	want := Table{cut: 7, cutAt: 99, lanes: []lane{{ready: 1}, {ready: 2, holder: 0xffffffff}, {lost: true}, {ready: 1 << 62}}}
-	b := make([]byte, headerSize+len(want.lanes)*laneSize)
-	encodeHeader(b, &want, 4)
-	for i, l := range want.lanes {
-		encodeLane(b[headerSize+i*laneSize:], l)
+	want := Table{
+		lanes:  []lane{{ready: 1000}, {ready: 2000, holder: 0xffffffff, user: 0xffffffff, api: 7, lease: leaving}, {lost: true}, {ready: 1 << 51 * 1000, lease: ours}},
+		lease:  lease{leased: true, host: 1 << 63, joined: 1, until: 2, claimed: 3, interval: 4, renewer: 5, failing: true, hungry: 6, told: 7, scale: 8, credit: 9, boot: 1 << 62, limit: 10},
+		wishes: [maxWaiting]wish{{5, 6}, {1<<32 - 1, 7}},
 	}
+	for i := range want.cuts {
+		want.cuts[i] = cut{api: apiName(strings.Repeat("a", 8*i)), n: 7, at: 99, refused: 3, tell: 2, heard: 1<<32 - 1}
+	}
+	b := encoded(&want)
 	got := Table{lanes: make([]lane, 4)}
 	if n, err := decode(b, nil, &got); n != 4 || err != nil {
 		t.Errorf("got %d lanes, %v", n, err)
 	}
-	if diff := cmp.Diff(want, got, seeLanes, cmp.AllowUnexported(Table{}), cmpopts.IgnoreFields(Table{}, "dead")); diff != "" {
+	if diff := cmp.Diff(want, got, seeLanes, cmp.AllowUnexported(Table{}, cut{}, lease{}, wish{}, utterance{}), cmpopts.IgnoreFields(Table{}, "dead")); diff != "" {
 		t.Errorf("decoded (-want +got):\n%s", diff)
 	}
+}
+
+// encoded is the file of a table.
+func encoded(t *Table) []byte {
+	b := make([]byte, lanesAt+len(t.lanes)*laneSize)
+	encodeHeader(b, t, len(t.lanes))
+	for i, c := range t.cuts {
+		encodeCut(b[headerSize+i*cutSize:], c)
+	}
+	for i, l := range t.lanes {
+		encodeLane(b[lanesAt+i*laneSize:], l)
+	}
+	return b
 }
 
 // Any single byte that is changed costs its record or the whole file, and is
 // never read as something else.
 func TestFlippedByteIsNotRead(t *testing.T) {
-	table := Table{cut: 7, cutAt: 99, lanes: []lane{{ready: 1e18}, {ready: 2e18, holder: 5}}}
-	good := make([]byte, headerSize+2*laneSize)
-	encodeHeader(good, &table, 2)
-	for i, l := range table.lanes {
-		encodeLane(good[headerSize+i*laneSize:], l)
+	table := Table{lanes: []lane{{ready: 1e18, user: 6}, {ready: 2e18, holder: 5, user: 5}}, lease: lease{leased: true, until: 5}}
+	for i := range table.cuts {
+		table.cuts[i] = cut{n: 7, at: 99}
 	}
+	good := encoded(&table)
 	for at := range good {
 		for bit := range 8 {
 			bad := append([]byte(nil), good...)
@@ -192,11 +209,14 @@ func TestFlippedByteIsNotRead(t *testing.T) {
 			if err != nil {
 				t.Fatalf("byte %d: %v", at, err)
 			}
-			whole := n == 0 && got.lanes[0].lost && got.lanes[1].lost && got.cut == 0
+			whole := n == 0 && got.lanes[0].lost && got.lanes[1].lost && got.lease == lease{}
 			if at < headerSize && !whole {
-				t.Errorf("byte %d bit %d: header was read: %d lanes, cut %d", at, bit, n, got.cut)
+				t.Errorf("byte %d bit %d: header was read: %d lanes, lease %+v", at, bit, n, got.lease)
 			}
-			if hit := (at - headerSize) / laneSize; at >= headerSize && (!got.lanes[hit].lost || got.lanes[1-hit] != table.lanes[1-hit]) {
+			if hit := (at - headerSize) / cutSize; at >= headerSize && at < lanesAt && (got.cuts[hit] != cut{} || got.cuts[(hit+1)%maxCuts] != table.cuts[0]) {
+				t.Errorf("byte %d bit %d: got lanes out of use %v", at, bit, got.cuts)
+			}
+			if hit := (at - lanesAt) / laneSize; at >= lanesAt && (!got.lanes[hit].lost || got.lanes[1-hit] != table.lanes[1-hit]) {
 				t.Errorf("byte %d bit %d: got lanes %v", at, bit, got.lanes)
 			}
 		}

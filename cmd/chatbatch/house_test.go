@@ -21,7 +21,8 @@ var house = map[string]struct{ ours, libraries string }{
 	"io/chat":         {},
 	"io/ledger":       {libraries: "modernc.org/sqlite"},
 	"io/roster":       {libraries: "github.com/gocarina/gocsv"},
-	"limiter":         {libraries: "golang.org/x/time/rate"},
+	"limiter":         {libraries: "golang.org/x/time/rate github.com/jackc/pgx/v5"},
+	"limiter/pgtest":  {}, // imported by tests alone
 }
 
 const module = "chatbatch/"
@@ -64,7 +65,7 @@ func TestHouse(t *testing.T) {
 // streams.
 func TestNothingBelowReadsTheEnvironment(t *testing.T) {
 	cmd := exec.Command("grep", "-rnE", `os\.(Getenv|LookupEnv|Environ|Args|Stdin|Stdout|Stderr|Exit)\b|"flag"`,
-		"--include=*.go", "--exclude=*_test.go", "jobs", "limiter", "io")
+		"--include=*.go", "--exclude=*_test.go", "--exclude-dir=pgtest", "jobs", "limiter", "io")
 	cmd.Dir = "../.."
 	out, _ := cmd.Output() // grep ends with 1 if there is nothing
 	if len(out) > 0 {
