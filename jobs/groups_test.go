@@ -142,26 +142,6 @@ func TestGroupListerEnds(t *testing.T) {
 	})
 }
 
-// Several jobs count their calls together, and their rows apart.
-func TestMeterOfSeveralJobs(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		all := &Meter{}
-		a, b := &Meter{All: all}, &Meter{All: all}
-		for range 3 {
-			a.call(false)
-			b.call(true)
-		}
-		time.Sleep(time.Second)
-		a.call(false)
-		if got, want := all.Read(), (Reading{Calls: 7, Retries: 3, InOneSecond: 1, MaxInOneSecond: 6}); got != want {
-			t.Errorf("all: got %+v", got)
-		}
-		if got, want := b.Read(), (Reading{Calls: 3, Retries: 3, MaxInOneSecond: 3}); got != want {
-			t.Errorf("b: got %+v", got)
-		}
-	})
-}
-
 func TestIsCommunity(t *testing.T) {
 	for _, test := range []struct {
 		group, kind string

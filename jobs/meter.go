@@ -14,14 +14,20 @@ type Meter struct {
 
 	mu     sync.Mutex
 	now    Reading
-	recent []time.Time // under mu; calls of the last second, oldest first
+	recent []time.Time     // under mu; calls of the last second, oldest first
+	pace   []ledger.Second // under mu; since TakePace, in the order in which they came
 }
+
+// keepPace is how many seconds a Meter remembers whose pace nobody takes: more
+// than a disk can be away for without ending the run.
+const keepPace = 600
 
 // A Reading is what a [Meter] shows.
 type Reading struct {
 	Succeeded, Failed int64 // rows settled by this process
 	Fetched           int64 // members that pages of exports brought
 	Calls, Retries    int64
+	Refused           int64       // calls that the server refused for their frequency
 	Settled           ledger.Cost // the part of them that belongs to settled chunks
 	InOneSecond       int         // calls that left in the last second
 	MaxInOneSecond    int         // the most that ever left inside one second
@@ -46,10 +52,47 @@ func (m *Meter) call(retry bool) {
 	m.forget(now)
 	m.recent = append(m.recent, now)
 	m.now.Calls++
+	s := m.second(now)
+	s.Calls++
 	if retry {
 		m.now.Retries++
+		s.Retries++
 	}
 	m.now.MaxInOneSecond = max(m.now.MaxInOneSecond, len(m.recent))
+}
+
+// refused counts an answer that says that calls come too often.
+func (m *Meter) refused() {
+	if m.All != nil {
+		m.All.refused()
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.now.Refused++
+	m.second(time.Now()).Refused++
+}
+
+// second is the pace of the second of now. The caller holds m.mu.
+func (m *Meter) second(now time.Time) *ledger.Second {
+	if n := len(m.pace); n == 0 || m.pace[n-1].Unix != now.Unix() {
+		if n == keepPace {
+			m.pace = append(m.pace[:0], m.pace[1:]...)
+		}
+		m.pace = append(m.pace, ledger.Second{Unix: now.Unix()})
+	}
+	return &m.pace[len(m.pace)-1]
+}
+
+// TakePace returns what was counted in each second since it was called last: of
+// calls the second in which they left, however late that is asked for. The
+// second that goes on is among them, and again the next time if more happens
+// in it. Lanes are not known here. The latest 600 seconds are kept.
+func (m *Meter) TakePace() []ledger.Second {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	pace := m.pace
+	m.pace = nil
+	return pace
 }
 
 // forget drops the calls that left a second ago or earlier.

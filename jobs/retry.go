@@ -16,13 +16,16 @@ import (
 // goroutines; *limiter.Queue is one.
 type Limiter interface {
 	// Take waits for the turn of one call to api. done is called once, when
-	// the attempt has ended: service is the part of the round trip that the
-	// request certainly spent behind its arrival at the server.
-	Take(ctx context.Context, api string) (done func(service time.Duration, answered bool), err error)
+	// the attempt has ended: roundTrip is the whole time from the request being
+	// written to its answer being complete, 0 if it is not known. Connecting is
+	// not in it, and nothing need be taken off it: the call that leaves next in
+	// the place of this one is on its way for as long as the fastest one at
+	// least, so the limiter may credit the smallest round trip as a whole.
+	Take(ctx context.Context, api string) (done func(roundTrip time.Duration, answered bool), err error)
 
 	// TakeAhead is Take for a call on which others depend: it goes before
 	// those that wait by Take.
-	TakeAhead(ctx context.Context, api string) (done func(service time.Duration, answered bool), err error)
+	TakeAhead(ctx context.Context, api string) (done func(roundTrip time.Duration, answered bool), err error)
 
 	// SlowDown tells that the server refused a call to api for its
 	// frequency; "" stands for all APIs of the app.
@@ -264,6 +267,7 @@ func (a *attempts) judge(err error) error {
 			api = ""
 		}
 		a.door.Limiter.SlowDown(api)
+		a.door.Meter.refused()
 		fallthrough
 	case chat.Retry:
 		if rule.Tries > 0 && a.made > rule.Tries {
@@ -287,7 +291,7 @@ func (a *attempts) attempt(ctx context.Context, alone bool) (sig string, err err
 		a.onTurn()
 	}
 	var t chat.Timing
-	defer func() { done(t.Service(), t.Answered) }()
+	defer func() { done(t.RoundTrip, t.Answered) }()
 	retry := a.made > 0
 	a.made++
 	a.Cost.Calls++

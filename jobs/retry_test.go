@@ -3,7 +3,11 @@ package jobs
 import (
 	"context"
 	"errors"
+	"io"
+	"net/http"
+	"net/http/httptrace"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -78,6 +82,9 @@ func TestDo(t *testing.T) {
 				}
 				if !slices.Equal(lim.slowed, test.slowed) || renewed != test.renewed {
 					t.Errorf("got slowed %q, renewed %d, want %q, %d", lim.slowed, renewed, test.slowed, test.renewed)
+				}
+				if n := door.Meter.Read().Refused; n != int64(len(test.slowed)) {
+					t.Errorf("got %d calls refused for frequency, want %d", n, len(test.slowed))
 				}
 			})
 		})
@@ -213,6 +220,56 @@ func TestMeterCountsTheWorstSecond(t *testing.T) {
 		time.Sleep(2 * time.Second)
 		if r := m.Read(); r.InOneSecond != 0 || r.MaxInOneSecond != 10 {
 			t.Errorf("two seconds later: got %+v", r)
+		}
+	})
+}
+
+// A timedLimiter keeps what it is told of the calls.
+type timedLimiter struct {
+	openLimiter
+	told []time.Duration // of calls with an answer, one after the other
+}
+
+func (l *timedLimiter) Take(context.Context, string) (func(time.Duration, bool), error) {
+	return func(roundTrip time.Duration, answered bool) {
+		if answered {
+			l.told = append(l.told, roundTrip)
+		}
+	}, nil
+}
+
+// aServer answers as a function says.
+type aServer func(*http.Request) (*http.Response, error)
+
+func (f aServer) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
+
+// The limiter hears of the whole round trip, behind the request's being written:
+// that a call had to connect first is no part of it, and nothing is taken off.
+func TestLimiterHearsOfTheRoundTrip(t *testing.T) {
+	const connect, way = 40 * time.Millisecond, 30 * time.Millisecond
+	synctest.Test(t, func(t *testing.T) {
+		l := &timedLimiter{}
+		door := &Door{Limiter: l, Retry: DefaultRetry(), Meter: &Meter{}}
+		client := &chat.Client{
+			Endpoint: "https://chat.invalid", SDKAppID: 1, Identifier: "administrator", Signer: chat.FixedSig("sig"),
+			HTTP: &http.Client{Transport: aServer(func(r *http.Request) (*http.Response, error) {
+				time.Sleep(connect)
+				httptrace.ContextClientTrace(r.Context()).WroteRequest(httptrace.WroteRequestInfo{})
+				time.Sleep(way)
+				return &http.Response{StatusCode: 200, Body: io.NopCloser(strings.NewReader(`{"ErrorCode":0}`))}, nil
+			})},
+		}
+		c := NewCaller(t.Context(), door, 1)
+		for range 2 {
+			if err := c.Do(t.Context(), "get_members", anyRetries, func(ctx context.Context) error {
+				_, err := client.OnlineMembers(ctx, "g", 0, 0)
+				return err
+			}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if !slices.Equal(l.told, []time.Duration{way, way}) {
+			t.Errorf("got %v, want %v twice", l.told, way)
 		}
 	})
 }

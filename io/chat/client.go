@@ -45,8 +45,6 @@ type Client struct {
 	Signer     Signer        // signs for Identifier; must not be nil
 	HTTP       *http.Client  // [NewHTTPClient] makes the right one; must not be nil. Redirects are never followed
 	Timeout    time.Duration // of a whole call, to the last byte of the answer; 0 = 10 s
-
-	net network
 }
 
 // Check says what is wrong with the client's fields. Call it once, before the

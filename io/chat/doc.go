@@ -3,8 +3,8 @@
 // A [Client] sends one HTTP request per call and never retries or waits for a
 // turn: pace and retries belong to the caller, who knows the budget. What the
 // caller needs for that comes back with the call: [Judge] says what an error
-// means for the run, and a [Timing] says how long the network and the server
-// took.
+// means for the run, and a [Timing] says how long the call was on its
+// way.
 //
 // The truth of an answer is in its body. A call succeeded when the answer is
 // HTTP 200, a JSON object, and its ErrorCode is 0; ActionStatus is not asked,

@@ -33,6 +33,9 @@ const (
 // idle ones would make most calls pay for a TLS handshake. It uses HTTP/2
 // where the server does, takes proxies from the environment, and follows no
 // redirect. conns below 1 counts as 1.
+//
+// A call that was given up does not reach the server later from the kernel's
+// send buffer, see abrupt.
 func NewHTTPClient(conns int) *http.Client {
 	conns = max(1, conns)
 	t, ok := http.DefaultTransport.(*http.Transport)
@@ -47,7 +50,36 @@ func NewHTTPClient(conns int) *http.Client {
 	t.IdleConnTimeout = 50 * time.Second // below the usual 60 to 75 s of servers: theirs is not documented
 	t.ForceAttemptHTTP2 = true
 	t.MaxResponseHeaderBytes = maxRefusal
+	t.DialContext = abrupt(t.DialContext)
 	return &http.Client{Transport: t, CheckRedirect: noRedirect}
+}
+
+// A dialer opens one connection of a transport, to the server or to a proxy.
+type dialer func(ctx context.Context, network, addr string) (net.Conn, error)
+
+// abrupt makes the connections of dial forget what they have not sent when they
+// are closed (SO_LINGER 0). The transport closes the connection of an HTTP/1
+// call that is given up; the kernel would go on sending what lies in its buffer,
+// for minutes, and the call would arrive when its turn has long been given to another.
+//
+// Such a connection ends with a reset instead of a FIN, also when it has been idle.
+// That takes nothing away: an idle one has nothing unsent, each answer on it was read
+// whole, and the server has no more to send on it.
+//
+// What a proxy has taken is out of reach, and so is an HTTP/2 connection, which
+// is not closed with one of its calls.
+func abrupt(dial dialer) dialer {
+	if dial == nil { // a transport that was replaced by the program
+		dial = new(net.Dialer).DialContext
+	}
+	return func(ctx context.Context, network, addr string) (net.Conn, error) {
+		conn, err := dial(ctx, network, addr)
+		if tcp, ok := conn.(*net.TCPConn); ok && err == nil {
+			// It fails only for a connection that is closed.
+			_ = tcp.SetLinger(0)
+		}
+		return conn, err
+	}
 }
 
 // noRedirect makes a 3xx the answer: to follow it would show the UserSig to
@@ -68,7 +100,7 @@ func (c *Client) post(ctx context.Context, service, command string, body []byte)
 	}
 	attempt, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
-	traced, watch := c.net.trace(attempt)
+	traced, watch := follow(attempt)
 	req, err := c.request(traced, service, command, sig, body)
 	if err != nil {
 		return nil, sig, fmt.Errorf("%s: make request: %w", command, withoutURL(err, sig))
