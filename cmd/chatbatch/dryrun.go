@@ -50,7 +50,7 @@ type planJSON struct {
 }
 
 func (j *job) planJSON(kind string, t jobs.Totals) planJSON {
-	return planJSON{j.name, kind, t.Rows, t.BadRows, t.OverLimit, t.Superseded, t.Accounts, t.Groups, t.Chunks, t.Calls(), t.Duration(j.qps).Seconds()}
+	return planJSON{j.name, kind, t.Rows, t.BadRows, t.OverLimit, t.Superseded, t.Accounts, t.Groups, t.Chunks, t.Calls(), t.Duration(j.rate()).Seconds()}
 }
 
 func (j *job) printPlan(kind string, t jobs.Totals) {
@@ -69,7 +69,7 @@ func (j *job) printPlan(kind string, t jobs.Totals) {
 	} {
 		fmt.Fprintf(out, "  %-10s  %s\n", line.name, humanize.Comma(line.n))
 	}
-	fmt.Fprintf(out, "  %-10s  %v at %d calls a second\n", "time", t.Duration(j.qps), j.qps)
+	fmt.Fprintf(out, "  %-10s  %v at %d calls a second\n", "time", t.Duration(j.rate()), j.qps)
 	if isExport(kind) {
 		fmt.Fprintln(out, "  a group takes a call for each page of its members: there may be more")
 	}

@@ -1,10 +1,12 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"log/slog"
 	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"sync"
@@ -72,6 +74,7 @@ func newJob(cmd *cobra.Command, o *options, w world) (*job, error) {
 	if err := fromEnvironment(cmd, w.getenv); err != nil {
 		return nil, err
 	}
+	o.note(cmd.Flags())
 	if err := o.check(); err != nil {
 		return nil, err
 	}
@@ -103,7 +106,7 @@ func (j *job) start(ctx context.Context, kind, name string) error {
 	if err != nil {
 		return err
 	}
-	conn, err := j.connect(endpoint, j.w)
+	conn, err := j.connect(ctx, doing(kind, cmp.Or(name, "--all-groups")), endpoint)
 	if err != nil {
 		return err
 	}
@@ -115,6 +118,9 @@ func (j *job) start(ctx context.Context, kind, name string) error {
 	defer b.close()
 	return j.work(ctx, b)
 }
+
+// doing is what others on this host see of a process that works on an input.
+func doing(kind, name string) string { return kind + " " + filepath.Base(name) }
 
 // An opener opens the input of a run.
 type opener func(ctx context.Context) (*source, error)

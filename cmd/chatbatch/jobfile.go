@@ -193,7 +193,9 @@ func (f *jobFile) nameJobs() error {
 }
 
 // pathFlags are the flags that name files.
-func pathFlags() []string { return []string{"output", "secret-key-file", "sim-scenario", "runs-dir"} }
+func pathFlags() []string {
+	return []string{"output", "secret-key-file", "sim-scenario", "runs-dir", "limiter-file"}
+}
 
 // resolve makes the names of files in a job file relative to where it lies, so
 // that it means the same wherever it is run.
@@ -230,19 +232,25 @@ func changed(fs *pflag.FlagSet) map[string]bool {
 // placeFlags are the flags of which one says where the app lives.
 func placeFlags() []string { return []string{"region", "endpoint", "sim", "sim-scenario"} }
 
+// anyOf says whether name is one of a group of flags that say the same, of which
+// one is set.
+func anyOf(group []string, name string, set map[string]bool) bool {
+	return slices.Contains(group, name) && slices.ContainsFunc(group, func(other string) bool { return set[other] })
+}
+
 // apply sets flags that were not set before. An argument and the environment go
 // before a file.
 func apply(settings []setting, fs *pflag.FlagSet) error {
 	before := changed(fs)
-	placed := slices.ContainsFunc(placeFlags(), func(name string) bool { return before[name] })
 	for _, s := range settings {
 		f := fs.Lookup(s.name)
 		if f == nil || f.Name == "help" {
 			return fmt.Errorf("line %d: there is no %q here", s.line, s.name)
 		}
-		if f.Changed || placed && slices.Contains(placeFlags(), s.name) {
+		if f.Changed || anyOf(placeFlags(), s.name, before) || anyOf(limiterFlags(), s.name, before) {
 			continue
 		}
+		came(f, originJobFile)
 		list, isList := f.Value.(pflag.SliceValue)
 		if s.list && !isList {
 			return fmt.Errorf("line %d: %s is a list, want one value", s.line, s.name)

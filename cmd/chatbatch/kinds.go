@@ -14,6 +14,7 @@ import (
 // A kindOf says how a kind is opened and made. This is the table that a new
 // kind is added to.
 type kindOf struct {
+	api   string // of the calls for its rows
 	open  func(io.Reader, roster.Options) (*jobs.Input, error)
 	make  func(*options, kindParts) jobs.Kind
 	flags func(*options, *pflag.FlagSet) // that other kinds may not have
@@ -30,7 +31,7 @@ type kindParts struct {
 
 func kinds() map[string]kindOf {
 	marks := kindOf{
-		open: jobs.OpenMarks, flags: (*options).addMarksFlags, plan: []string{"chunk-size", "group", "marks"},
+		api: chat.CommandModifyUserInfo, open: jobs.OpenMarks, flags: (*options).addMarksFlags, plan: []string{"chunk-size", "group", "marks"},
 	}
 	set, remove := marks, marks
 	set.make = func(o *options, p kindParts) jobs.Kind { return jobs.SetMarks(p.chat, o.isolateBudget) }
@@ -39,16 +40,16 @@ func kinds() map[string]kindOf {
 		"marks set":    set,
 		"marks delete": remove,
 		"unread set": {
-			open: jobs.OpenUnread, flags: (*options).addUnreadFlags, plan: []string{"chunk-size", "group", "check-groups"},
+			api: chat.CommandSetUnread, open: jobs.OpenUnread, flags: (*options).addUnreadFlags, plan: []string{"chunk-size", "group", "check-groups"},
 			make: func(o *options, p kindParts) jobs.Kind { return jobs.SetUnread(p.chat, o.checkGroups, p.say) },
 		},
 		"export members": {
-			open: jobs.OpenGroups, flags: (*options).addMembersFlags, plan: append(exportPlan(),
+			api: chat.CommandGroupMembers, open: jobs.OpenGroups, flags: (*options).addMembersFlags, plan: append(exportPlan(),
 				"fields", "roles", "custom-fields", "page-size", "all-groups", "group-type"),
 			make: func(o *options, p kindParts) jobs.Kind { return jobs.ExportMembers(p.chat, p.keep, o.membersOptions()) },
 		},
 		"export online": {
-			open: jobs.OpenGroups, flags: (*options).addOnlineFlags, plan: append(exportPlan(), "mark"),
+			api: chat.CommandGetMembers, open: jobs.OpenGroups, flags: (*options).addOnlineFlags, plan: append(exportPlan(), "mark"),
 			make: func(o *options, p kindParts) jobs.Kind { return jobs.ExportOnline(p.chat, p.keep, chat.Mark(o.mark)) },
 		},
 	}

@@ -11,6 +11,7 @@ import (
 
 	"chatbatch/io/roster"
 	"chatbatch/jobs"
+	"chatbatch/limiter"
 )
 
 // errExpired is the cause of a context that --max-duration has ended.
@@ -59,14 +60,16 @@ func addTimeout(fs *pflag.FlagSet, d *time.Duration) {
 type pace struct {
 	qps      int
 	qpsScope string
-	limiter  string
-	workers  int
+	share    string
+	sharers
+	workers int
 }
 
 func (o *pace) add(fs *pflag.FlagSet) {
 	fs.IntVar(&o.qps, "qps", 200, "budget of calls in any one second")
 	fs.StringVar(&o.qpsScope, "qps-scope", "app", "app: one budget for all calls; api: one for each API")
-	fs.StringVar(&o.limiter, "limiter", "host", "who shares the budget: host (all processes of this user) or memory (this process alone)")
+	fs.StringVar(&o.share, "share", "", "part of the budget for all who share it, e.g. 1/3 or 60%: the rest is left to others (default all)")
+	o.sharers.add(fs)
 	fs.IntVar(&o.workers, "workers", 64, "calls under way at once")
 }
 
@@ -162,14 +165,17 @@ func (o *output) add(fs *pflag.FlagSet) {
 }
 
 // fromEnvironment sets the flags of cmd that were not given from CHATBATCH_<FLAG>.
+// Who is to share the budget has two flags: one that was given stands for both.
 func fromEnvironment(cmd *cobra.Command, getenv func(string) string) error {
 	var errs []error
+	before := changed(cmd.Flags())
 	cmd.Flags().VisitAll(func(f *pflag.Flag) {
 		name := "CHATBATCH_" + strings.ToUpper(strings.ReplaceAll(f.Name, "-", "_"))
 		text := getenv(name)
-		if f.Changed || text == "" || f.Name == "help" {
+		if f.Changed || text == "" || f.Name == "help" || anyOf(limiterFlags(), f.Name, before) {
 			return
 		}
+		came(f, originEnvironment)
 		if err := cmd.Flags().Set(f.Name, text); err != nil {
 			errs = append(errs, fmt.Errorf("%s: %w", name, err))
 		}
@@ -205,6 +211,12 @@ func (o *options) check() error {
 		if _, err := jobs.ParseLimit(text); err != nil {
 			return usage("%s: %w", flag, err)
 		}
+	}
+	if _, err := limiter.ParseShare(o.share); err != nil {
+		return usage("--share: %w", err)
+	}
+	if err := o.checkSharers(); err != nil {
+		return err
 	}
 	_, err := o.mapping()
 	return err

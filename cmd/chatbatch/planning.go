@@ -123,7 +123,7 @@ func (j *job) plan(ctx context.Context, m ledger.Meta, src *source) (*ledger.Led
 		return nil, j.refuse(errors.Join(err, j.store.Remove(context.WithoutCancel(ctx), m.Run)))
 	}
 	j.log.Info("planned run "+m.Run, "rows", totals.Rows, "bad", totals.BadRows, "over_limit", totals.OverLimit,
-		"groups", totals.Groups, "chunks", totals.Chunks, "at_least", totals.Duration(j.qps).String())
+		"groups", totals.Groups, "chunks", totals.Chunks, "at_least", totals.Duration(j.rate()).String())
 	return l, nil
 }
 

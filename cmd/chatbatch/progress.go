@@ -15,8 +15,9 @@ import (
 const progressEvery = 10 * time.Second
 
 // watch logs the progress of a run until ctx ends. settled is the number of
-// rows that had an outcome before.
-func watch(ctx context.Context, log *slog.Logger, meter *jobs.Meter, rows, settled int64) {
+// rows that had an outcome before. lanes says how many are usable, and how many
+// there are; they are named when some are not.
+func watch(ctx context.Context, log *slog.Logger, meter *jobs.Meter, lanes func() (usable, of int), rows, settled int64) {
 	t := time.NewTicker(progressEvery)
 	defer t.Stop()
 	last, at := meter.Read(), time.Now()
@@ -32,6 +33,9 @@ func watch(ctx context.Context, log *slog.Logger, meter *jobs.Meter, rows, settl
 				"calls_last_second", r.InOneSecond, "left", left(rows-done, speed)}
 			if r.Fetched > 0 {
 				about = append(about, "members", r.Fetched)
+			}
+			if usable, of := lanes(); usable < of {
+				about = append(about, "lanes", usable)
 			}
 			log.Info(fmt.Sprintf("%s of %s rows", humanize.Comma(done), humanize.Comma(rows)), about...)
 			last, at = r, now

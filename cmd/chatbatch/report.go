@@ -16,8 +16,12 @@ func reportCommand(w world) *cobra.Command {
 		Use:   "report RUN",
 		Short: "Make the reports of a run again from its ledger",
 		Long: `Make the reports of a run again from its ledger: failed.csv, unprocessed.csv
-(.jsonl for a JSONL input) and summary.json in the directory of the run, and the
-summary here. It works on a run of any state, also while it is under way.`,
+(.jsonl for a JSONL input), summary.json and pace.csv in the directory of the run,
+and the summary here. It works on a run of any state, also while it is under way.
+
+pace.csv has a line for each second: how many calls left, how many of them were
+retries, how many answers refused a call for its frequency, and how many lanes
+were usable. A second is left out in which nothing of this happened.`,
 		Args: cobra.ExactArgs(1),
 	}, func(ctx context.Context, s ledger.Store, args []string) error {
 		l, err := s.OpenRead(ctx, args[0])
@@ -47,5 +51,9 @@ func show(ctx context.Context, out io.Writer, l *ledger.Ledger, w world) error {
 	if err != nil {
 		return err
 	}
-	return report.Table(out, s, examples, colours(out, w.getenv))
+	pace, err := report.PaceOf(ctx, l)
+	if err != nil {
+		return err
+	}
+	return report.Table(out, s, pace, examples, colours(out, w.getenv))
 }

@@ -58,7 +58,7 @@ func (j *job) resume(ctx context.Context, args []string) error {
 	if err := j.checkInstead(meta.Kind); err != nil {
 		return err
 	}
-	conn, err := j.connect(meta.Endpoint, j.w)
+	conn, err := j.connect(ctx, "resume "+meta.Run, meta.Endpoint)
 	if err != nil {
 		return err
 	}

@@ -80,7 +80,7 @@ func (j *job) retry(ctx context.Context, run string, classes []string) error {
 	if rows == 0 {
 		return j.nothingToRetry(ctx, earlier, classes)
 	}
-	conn, err := j.connect(meta.Endpoint, j.w)
+	conn, err := j.connect(ctx, "retry "+run, meta.Endpoint)
 	if err != nil {
 		return err
 	}

@@ -42,6 +42,7 @@ CHATBATCH_USERSIG. To try it without a server: chatbatch demo`,
 	root.AddCommand(
 		marksCommand(w), unreadCommand(w), exportCommand(w), runCommand(w),
 		resumeCommand(w), retryCommand(w), reportCommand(w), runsCommand(w), simCommand(w), demoCommand(w),
+		limiterCommand(w), migrateCommand(w),
 	)
 	return root
 }
@@ -49,7 +50,10 @@ CHATBATCH_USERSIG. To try it without a server: chatbatch demo`,
 // family makes the command that others stand under.
 func family(cmd *cobra.Command, members ...*cobra.Command) *cobra.Command {
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		if len(args) > 0 {
+		switch {
+		case len(args) > 0 && isDatabase(args[0]): // its password is not for the screen
+			return usage("unknown command for %q; see: %s --help", cmd.CommandPath(), cmd.CommandPath())
+		case len(args) > 0:
 			return usage("unknown command %q for %q; see: %s --help", args[0], cmd.CommandPath(), cmd.CommandPath())
 		}
 		return cmd.Help()

@@ -123,7 +123,7 @@ func (j *job) runAll(ctx context.Context, f *jobFile) error {
 		j.workers += m.workers
 		defer m.close()
 	}
-	conn, err := j.connect(endpoint, j.w)
+	conn, err := j.connect(ctx, doing("run", f.path), endpoint)
 	if err != nil {
 		return err
 	}

@@ -14,6 +14,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -25,6 +26,7 @@ import (
 
 	"chatbatch/io/chat/chatsim"
 	"chatbatch/io/ledger"
+	"chatbatch/limiter/pgtest"
 )
 
 // The test binary is the program too: where it is started under the name
@@ -39,6 +41,7 @@ func TestMain(m *testing.M) {
 //	exits N COMMAND…    the command ends with exit code N
 //	sim FILE            a Chat API at $SIM_URL, by a scenario
 //	calls N             it has got exactly N calls since the last "calls"
+//	busiest N           in no second has it got more than N
 //	touched             the accounts that the calls since the last "touched"
 //	                    named, on stdout, one "GROUP ACCOUNT" a line
 //	asked               the calls since the last "asked", on stdout: "COMMAND
@@ -54,6 +57,8 @@ func TestMain(m *testing.M) {
 //	                    it ends with exit code N
 //	compact FILE        a JSON file as one line on stdout
 //	mode OCTAL FILE…    rights of files
+//	until REGEXP COMMAND…
+//	                    do the command again and again until its stdout has that
 //	interrupt           SIGINT to the command in the background; after wait,
 //	exited N            that one ended with exit code N
 func TestScript(t *testing.T) {
@@ -67,13 +72,19 @@ func TestScript(t *testing.T) {
 			env.Values[stageKey{}] = &stage{}
 			return nil
 		},
-		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"exits": exits, "sim": sim, "calls": calls, "touched": touched, "arrived": arrived,
-			"hold": hold, "release": release, "marks": marks, "address": address, "newest": newest,
-			"next": next, "compact": compact, "mode": mode, "interrupt": interrupt, "exited": exited,
-			"asked": asked, "unread": unread, "table": tableOf,
-		},
+		Cmds: scriptCommands(),
 	})
+}
+
+type scriptCommand = func(*testscript.TestScript, bool, []string)
+
+func scriptCommands() map[string]scriptCommand {
+	return map[string]scriptCommand{
+		"exits": exits, "sim": sim, "calls": calls, "touched": touched, "arrived": arrived,
+		"hold": hold, "release": release, "marks": marks, "address": address, "newest": newest,
+		"next": next, "compact": compact, "mode": mode, "interrupt": interrupt, "exited": exited,
+		"asked": asked, "unread": unread, "table": tableOf, "until": until, "busiest": busiest,
+	}
 }
 
 // A stage is what the commands of one script share.
@@ -81,6 +92,9 @@ type stage struct {
 	sim     *chatsim.Sim
 	seen    int64 // calls that "calls" has accounted for
 	stopped *exec.Cmd
+
+	database string        // of a fleet
+	proxy    *pgtest.Proxy // the way to it
 
 	mu      sync.Mutex
 	touched []string      // under mu
@@ -158,6 +172,16 @@ func calls(ts *testscript.TestScript, neg bool, args []string) {
 		ts.Fatalf("got %d calls, want %d", got, want)
 	}
 	st.seen = all
+}
+
+func busiest(ts *testscript.TestScript, neg bool, args []string) {
+	st := stageOf(ts)
+	if neg || len(args) != 1 || st.sim == nil {
+		ts.Fatalf("usage: busiest N, after sim")
+	}
+	if got, want := st.sim.Counts().MaxInOneSecond, number(ts, args[0]); int64(got) > want {
+		ts.Fatalf("got %d calls in one second, want at most %d", got, want)
+	}
 }
 
 func touched(ts *testscript.TestScript, neg bool, args []string) {
@@ -244,6 +268,23 @@ func arrived(ts *testscript.TestScript, neg bool, args []string) {
 	for end := time.Now().Add(20 * time.Second); st.sim.Counts().Calls < want; time.Sleep(time.Millisecond) {
 		if time.Now().After(end) {
 			ts.Fatalf("got %d calls, waited for %d", st.sim.Counts().Calls, want)
+		}
+	}
+}
+
+func until(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 2 {
+		ts.Fatalf("usage: until REGEXP COMMAND…")
+	}
+	want, err := regexp.Compile(args[0])
+	ts.Check(err)
+	for end := time.Now().Add(30 * time.Second); ; time.Sleep(50 * time.Millisecond) {
+		ts.Check(ts.Exec(args[1], args[2:]...))
+		if want.MatchString(ts.ReadFile("stdout")) {
+			return
+		}
+		if time.Now().After(end) {
+			ts.Fatalf("it does not come: %s", args[0])
 		}
 	}
 }

@@ -1,11 +1,11 @@
 package main
 
 import (
+	"context"
 	"net/http"
 	"os"
 	"path/filepath"
 	"runtime"
-	"strconv"
 	"strings"
 	"time"
 
@@ -64,17 +64,18 @@ func (o *server) where() (string, error) {
 	return "", usage("say where the app lives: --region (%s), --endpoint URL, or --sim to try it without a server", strings.Join(chat.Regions(), " "))
 }
 
-// connect makes the client for a run on endpoint.
-func (o *options) connect(endpoint string, w world) (*connection, error) {
+// connect makes the client for a run on endpoint, and its limiter. doing is what
+// others see of this process who look at the limiter.
+func (j *job) connect(ctx context.Context, doing, endpoint string) (*connection, error) {
 	c := &connection{name: endpoint, chat: &chat.Client{
-		Endpoint: endpoint, SDKAppID: o.sdkAppID, Identifier: o.identifier, Timeout: o.timeout,
+		Endpoint: endpoint, SDKAppID: j.sdkAppID, Identifier: j.identifier, Timeout: j.timeout,
 	}}
 	scenario, sim := strings.CutPrefix(endpoint, simEndpoint)
 	var err error
 	if sim {
-		err = o.useSimulator(c, scenario)
+		err = j.useSimulator(c, scenario)
 	} else {
-		err = o.useServer(c, w)
+		err = j.useServer(c, j.w)
 	}
 	if err != nil {
 		return nil, err
@@ -82,18 +83,8 @@ func (o *options) connect(endpoint string, w world) (*connection, error) {
 	if err := c.chat.Check(); err != nil {
 		return nil, usage("%w", err)
 	}
-	lanes := limiter.Memory()
-	if o.limiter == "host" && !sim {
-		lanes = limiter.File(filepath.Join(stateDir(w.getenv), "lanes"))
-	} else if o.limiter != "host" && o.limiter != "memory" {
-		return nil, usage("--limiter %q: it is host or memory", o.limiter)
-	}
-	c.limiter, err = limiter.New(limiter.Options{
-		QPS: o.qps, Key: strconv.FormatInt(c.chat.SDKAppID, 10), PerAPI: o.qpsScope == "api", Lanes: lanes,
-		APIs: map[string]int{chat.CommandGroupList: 1}, // a second, by its documentation page
-	})
-	if err != nil {
-		return nil, usage("%w", err)
+	if c.limiter, err = j.newLimiter(ctx, doing, c.chat.SDKAppID, sim); err != nil {
+		return nil, err
 	}
 	return c, nil
 }
@@ -160,23 +151,29 @@ func (o *server) secretKey(getenv func(string) string) (string, error) {
 		}
 		name, given = filepath.Join(dir, "chatbatch_secret_key"), false
 	}
+	return readPrivate("secret key", name, given)
+}
+
+// readPrivate reads a secret from a file that only its owner can read. One that was
+// not given is from systemd's CREDENTIALS_DIRECTORY, and private by its
+// directory.
+func readPrivate(what, name string, given bool) (string, error) {
 	info, err := os.Stat(name)
 	if err != nil {
-		return "", usage("read secret key: %w", err)
+		return "", usage("read %s: %w", what, err)
 	}
-	// What systemd puts into CREDENTIALS_DIRECTORY is private by its directory.
 	if given && runtime.GOOS != "windows" && info.Mode().Perm()&0o077 != 0 {
-		return "", usage("read secret key: %s can be read by others (mode %#o); run: chmod 600 %s", name, info.Mode().Perm(), name)
+		return "", usage("read %s: %s can be read by others (mode %#o); run: chmod 600 %s", what, name, info.Mode().Perm(), name)
 	}
 	text, err := os.ReadFile(name)
 	if err != nil {
-		return "", usage("read secret key: %w", err)
+		return "", usage("read %s: %w", what, err)
 	}
-	key := strings.TrimSpace(string(text))
-	if key == "" {
-		return "", usage("read secret key: %s is empty", name)
+	secret := strings.TrimSpace(string(text))
+	if secret == "" {
+		return "", usage("read %s: %s is empty", what, name)
 	}
-	return key, nil
+	return secret, nil
 }
 
 // stateDir is where runs and lanes are kept when nothing else is said.

@@ -82,8 +82,9 @@ func (j *job) ended(sum ledger.Summary, why error, code int, err error) error {
 func (j *job) run(ctx context.Context, r *jobs.Runner, b *begun, before ledger.Summary) error {
 	watching, stop := context.WithCancel(ctx)
 	var wg sync.WaitGroup
-	wg.Go(func() { watch(watching, j.log, b.meter, before.Rows, before.Succeeded+before.Failed) })
+	wg.Go(func() { watch(watching, j.log, b.meter, b.lanes, before.Rows, before.Succeeded+before.Failed) })
 	wg.Go(func() { b.note(watching) })
+	wg.Go(func() { b.sampler(j.log).run(watching) })
 	err := r.Run(ctx)
 	stop()
 	wg.Wait()
@@ -110,7 +111,7 @@ func (b *begun) session() ledger.Session {
 	r := b.meter.Read()
 	s := ledger.Session{
 		Calls: int(r.Calls) - r.Settled.Calls, Retries: int(r.Retries) - r.Settled.Retries,
-		MaxCallsInOneSecond: r.MaxInOneSecond,
+		Refused: int(r.Refused), MaxCallsInOneSecond: r.MaxInOneSecond,
 	}
 	if !b.since.IsZero() {
 		s.Seconds = time.Since(b.since).Seconds()

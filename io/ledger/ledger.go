@@ -100,6 +100,7 @@ type Cost struct{ Calls, Retries int }
 type Session struct {
 	Calls               int     // of no settled chunk
 	Retries             int     // of no settled chunk; among the Calls
+	Refused             int     // all calls that the server refused for their frequency
 	MaxCallsInOneSecond int     // most calls in any window of one second
 	Seconds             float64 // at work; 0: the time since Begin
 }

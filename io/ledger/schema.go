@@ -17,12 +17,12 @@ import (
 const (
 	fileName      = "ledger.db"
 	applicationID = 0x63626c67 // "cblg"
-	version       = 2          // of the schema
+	version       = 3          // of the schema
 )
 
 // schemas. A new ledger goes through all of them, one of an older version
 // through those that it lacks: both come out alike.
-func schemas() [version]string { return [...]string{schemaOne, schemaTwo} }
+func schemas() [version]string { return [...]string{schemaOne, schemaTwo, schemaThree} }
 
 // schemaOne is version 1. What changes while a run goes on (progress, books, tally, session) is
 // kept apart from what does not, since SQLite writes a row as a whole.
@@ -117,6 +117,19 @@ ALTER TABLE progress ADD COLUMN settled INTEGER; -- Unix milliseconds
 ALTER TABLE progress ADD COLUMN note BLOB;
 ALTER TABLE books ADD COLUMN superseded INTEGER NOT NULL DEFAULT 0; -- rows
 ALTER TABLE books ADD COLUMN kept INTEGER NOT NULL DEFAULT 0; -- bytes of fetched.dat that count; -1: it was dropped
+`
+
+// schemaThree adds the pace: a row for each second in which something happened.
+const schemaThree = `
+CREATE TABLE pace (
+	second  INTEGER PRIMARY KEY, -- Unix
+	calls   INTEGER NOT NULL,
+	retries INTEGER NOT NULL, -- among the calls
+	refused INTEGER NOT NULL, -- for their frequency
+	lanes   INTEGER NOT NULL,
+	budget  INTEGER NOT NULL  -- 0: lanes are not known
+) STRICT;
+ALTER TABLE session ADD COLUMN refused INTEGER NOT NULL DEFAULT 0;
 `
 
 // upgrade brings a ledger of an older version up to this one, in one step.

@@ -250,8 +250,8 @@ func TestDamage(t *testing.T) {
 		{"text file", func(p string) error { return os.WriteFile(p, []byte(strings.Repeat("group_id,account\n", 20)), 0o600) }, ErrForeign, "no SQLite file"},
 		{"other program's", func(p string) error { return errors.Join(os.Remove(p), execDB(p, "CREATE TABLE t (a)")) }, ErrForeign, "another program"},
 		{"of the future", func(p string) error {
-			return errors.Join(execDB(p, "PRAGMA user_version = 3"), execDB(p, "PRAGMA wal_checkpoint"))
-		}, ErrForeign, "format 3"},
+			return errors.Join(execDB(p, fmt.Sprintf("PRAGMA user_version = %d", version+1)), execDB(p, "PRAGMA wal_checkpoint"))
+		}, ErrForeign, fmt.Sprintf("format %d", version+1)},
 		{"flipped bit in a number", func(p string) error { return execDB(p, flip("nums", "chunk")) }, ErrDamaged, "checksum"},
 		{"flipped bit in an account", func(p string) error { return execDB(p, flip("asks", "chunk")) }, ErrDamaged, "checksum"},
 		{"flipped bit in an outcome", func(p string) error { return execDB(p, flip("outcomes", "progress")) }, ErrDamaged, "checksum"},

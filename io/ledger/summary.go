@@ -33,7 +33,8 @@ type Summary struct {
 	Seconds             float64          `json:"seconds"`  // at work, over all sessions
 	CallsPerSecond      float64          `json:"calls_per_second"`
 	MaxCallsInOneSecond int              `json:"max_calls_in_one_second"`
-	Superseded          int64            `json:"superseded,omitempty"` // rows that a later row of the same account replaced; their outcome is its
+	Superseded          int64            `json:"superseded,omitempty"`            // rows that a later row of the same account replaced; their outcome is its
+	Refused             int64            `json:"refused_for_frequency,omitempty"` // calls that the server refused for their frequency
 }
 
 // View is a ledger as it stood at one moment, however it goes on. It keeps the
@@ -93,6 +94,9 @@ func (v *View) Summary(ctx context.Context) (Summary, error) {
 		FROM run, books`).Scan(&s.State, &s.Rows, &s.Succeeded, &s.Failed, &s.Replayed, &s.Calls, &s.Retries, &s.Chunks, &s.Groups)
 	if err == nil && v.version >= 2 {
 		err = v.conn.QueryRowContext(ctx, "SELECT superseded FROM books").Scan(&s.Superseded)
+	}
+	if err == nil && v.version >= 3 {
+		err = v.conn.QueryRowContext(ctx, "SELECT coalesce(sum(refused), 0) FROM session").Scan(&s.Refused)
 	}
 	if err == nil {
 		err = v.sessions(ctx, &s)

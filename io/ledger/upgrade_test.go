@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+	"time"
 )
 
 // tablesOf returns the schema of a file, as SQLite has it.
@@ -26,9 +27,19 @@ func tablesOf(t *testing.T, path string) (all []string) {
 	return all
 }
 
-// oldRun makes a run as version 1 of the schema has it: planSmall's, the first
+// undone is what takes a schema back to the version before it.
+var undone = map[int][]string{
+	3: {"DROP TABLE pace", "ALTER TABLE session DROP COLUMN refused"},
+	2: {
+		"DROP TABLE entry", "DROP INDEX chunk_lo",
+		"ALTER TABLE progress DROP COLUMN settled", "ALTER TABLE progress DROP COLUMN note",
+		"ALTER TABLE books DROP COLUMN superseded", "ALTER TABLE books DROP COLUMN kept",
+	},
+}
+
+// oldRun makes a run as version old of the schema has it: planSmall's, the first
 // chunk sent and the second settled, and then killed.
-func oldRun(t *testing.T) Store {
+func oldRun(t *testing.T, old int) Store {
 	t.Helper()
 	s, l := create(t, "r1")
 	planSmall(t, l)
@@ -40,28 +51,37 @@ func oldRun(t *testing.T) Store {
 	must(t, err)
 	defer db.Close()
 	db.SetMaxOpenConns(1)
-	for _, statement := range []string{
-		"DROP TABLE entry", "DROP INDEX chunk_lo",
-		"ALTER TABLE progress DROP COLUMN settled", "ALTER TABLE progress DROP COLUMN note",
-		"ALTER TABLE books DROP COLUMN superseded", "ALTER TABLE books DROP COLUMN kept",
-		"PRAGMA user_version = 1", "PRAGMA wal_checkpoint(TRUNCATE)",
-	} {
+	var statements []string
+	for v := version; v > old; v-- {
+		statements = append(statements, undone[v]...)
+	}
+	for _, statement := range append(statements, fmt.Sprintf("PRAGMA user_version = %d", old), "PRAGMA wal_checkpoint(TRUNCATE)") {
 		_, err := db.Exec(statement)
 		must(t, err)
 	}
-	one := filepath.Join(t.TempDir(), "one.db")
-	real, err := sql.Open("sqlite", one)
+	like := filepath.Join(t.TempDir(), "like.db")
+	real, err := sql.Open("sqlite", like)
 	must(t, err)
-	_, err = real.Exec(schemaOne)
-	must(t, errors.Join(err, real.Close()))
-	if got, want := len(tablesOf(t, l.Path())), len(tablesOf(t, one)); got != want {
-		t.Fatalf("it is not as version 1 had it: %d tables, want %d", got, want)
+	all := schemas()
+	for _, schema := range all[:old] {
+		_, err := real.Exec(schema)
+		must(t, err)
 	}
+	must(t, real.Close())
+	diff(t, fmt.Sprintf("tables of version %d", old), tablesOf(t, l.Path()), tablesOf(t, like))
 	return s
 }
 
-func TestOldLedgerIsReadAsItIs(t *testing.T) {
-	s := oldRun(t)
+// ofEachOldVersion runs a test for each version that is upgraded.
+func ofEachOldVersion(t *testing.T, test func(t *testing.T, s Store)) {
+	for old := 1; old < version; old++ {
+		t.Run(fmt.Sprint(old), func(t *testing.T) { test(t, oldRun(t, old)) })
+	}
+}
+
+func TestOldLedgerIsReadAsItIs(t *testing.T) { ofEachOldVersion(t, oldLedgerIsReadAsItIs) }
+
+func oldLedgerIsReadAsItIs(t *testing.T, s Store) {
 	path := filepath.Join(s.Path("r1"), fileName)
 	before, err := os.ReadFile(path)
 	must(t, err)
@@ -79,10 +99,15 @@ func TestOldLedgerIsReadAsItIs(t *testing.T) {
 		t.Errorf("pending: got %+v", pending)
 	}
 	v := viewOf(t, l)
-	diff(t, "chunks", chunksOf(t, v), []ChunkResult{
+	chunks := chunksOf(t, v)
+	chunks[1].SettledAt = time.Time{} // version 1 does not know it
+	diff(t, "chunks", chunks, []ChunkResult{
 		{ID: 1, Group: "g1", FirstRow: 0, Rows: 3, Data: []byte{1}},
 		{ID: 2, Group: "g2", FirstRow: 3, Rows: 3, Status: Succeeded},
 	})
+	if list := paceOf(t, v); len(list) != 0 {
+		t.Errorf("pace: got %+v", list)
+	}
 	if _, err := v.Kept(Span{}); !errors.Is(err, ErrDamaged) {
 		t.Errorf("Kept: got %v, want ErrDamaged", err)
 	}
@@ -95,8 +120,9 @@ func TestOldLedgerIsReadAsItIs(t *testing.T) {
 	}
 }
 
-func TestOldLedgerGoesOn(t *testing.T) {
-	s := oldRun(t)
+func TestOldLedgerGoesOn(t *testing.T) { ofEachOldVersion(t, oldLedgerGoesOn) }
+
+func oldLedgerGoesOn(t *testing.T, s Store) {
 	ctx := t.Context()
 	reader, err := s.OpenRead(ctx, "r1") // it is there already
 	must(t, err)
@@ -114,17 +140,19 @@ func TestOldLedgerGoesOn(t *testing.T) {
 	must(t, reader.Close())
 	span := keep(t, l, "members")
 	must(t, l.SettleWith(ctx, 1, make([]Outcome, 2), fmt.Append(nil, span), Cost{}))
-	must(t, l.End(ctx, Finished, Session{}))
+	must(t, l.AddPace(ctx, []Second{{Unix: 7, Calls: 1}}))
+	must(t, l.End(ctx, Finished, Session{Refused: 2}))
 	sum := summaryOf(t, l)
-	if sum.Succeeded != 3 || sum.Failed != 5 || sum.Calls != 3 {
+	if sum.Succeeded != 3 || sum.Failed != 5 || sum.Calls != 3 || sum.Refused != 2 {
 		t.Errorf("got %+v", sum)
 	}
 	v, err := l.View(ctx)
 	must(t, err)
 	list := chunksOf(t, v)
-	if string(list[0].Note) != fmt.Sprint(span) || list[0].SettledAt.IsZero() || !list[1].SettledAt.IsZero() {
+	if string(list[0].Note) != fmt.Sprint(span) || list[0].SettledAt.IsZero() {
 		t.Errorf("chunks: got %+v", list)
 	}
+	diff(t, "pace", paceOf(t, v), []Second{{Unix: 7, Calls: 1}})
 	v.Close()
 	must(t, l.Close())
 
@@ -139,13 +167,14 @@ func TestOldLedgerGoesOn(t *testing.T) {
 }
 
 // A process that dies in the middle of it leaves the ledger as it was.
-func TestUpgradeIsOneStep(t *testing.T) {
-	s := oldRun(t)
+func TestUpgradeIsOneStep(t *testing.T) { ofEachOldVersion(t, upgradeIsOneStep) }
+
+func upgradeIsOneStep(t *testing.T, s Store) {
 	path := filepath.Join(s.Path("r1"), fileName)
 	before := tablesOf(t, path)
 	db, err := sql.Open("sqlite", path)
 	must(t, err)
-	_, err = db.Exec("ALTER TABLE books ADD COLUMN kept TEXT") // in the way of the last step
+	_, err = db.Exec("ALTER TABLE session ADD COLUMN refused TEXT") // in the way of the last step
 	must(t, errors.Join(err, db.Close()))
 	if l, err := s.Open(t.Context(), "r1"); err == nil {
 		l.Close()
@@ -153,7 +182,7 @@ func TestUpgradeIsOneStep(t *testing.T) {
 	}
 	db, err = sql.Open("sqlite", path)
 	must(t, err)
-	_, err = db.Exec("ALTER TABLE books DROP COLUMN kept")
+	_, err = db.Exec("ALTER TABLE session DROP COLUMN refused")
 	must(t, errors.Join(err, db.Close()))
 	diff(t, "tables", tablesOf(t, path), before)
 	l, err := s.Open(t.Context(), "r1")

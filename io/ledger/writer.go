@@ -237,8 +237,8 @@ func (b *batch) beat(session int64, state State, s *Session) {
 	if seconds == 0 {
 		seconds = time.Since(b.w.began).Seconds()
 	}
-	b.exec("UPDATE session SET seen = ?, state = ?, seconds = ?, calls = ?, retries = ?, peak = ? WHERE id = ?",
-		time.Now().UnixMilli(), string(state), seconds, s.Calls, s.Retries, s.MaxCallsInOneSecond, session)
+	b.exec("UPDATE session SET seen = ?, state = ?, seconds = ?, calls = ?, retries = ?, refused = ?, peak = ? WHERE id = ?",
+		time.Now().UnixMilli(), string(state), seconds, s.Calls, s.Retries, s.Refused, s.MaxCallsInOneSecond, session)
 }
 
 // prepared returns the statement for a text. It is called with a few constant

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"path/filepath"
+	"slices"
 	"strconv"
 
 	"chatbatch/io/aside"
@@ -20,11 +21,13 @@ import (
 //	failed.csv       the rows that failed, as written, with what befell them
 //	unprocessed.csv  the rows that were not processed, as written
 //	summary.json     the summary
+//	pace.csv         calls, refusals and lanes, second by second
 //
-// (failed.jsonl and unprocessed.jsonl if the input was JSONL.) All three are
-// written always, with nothing but the header if there is no such row, each is
-// replaced as a whole, and only its owner can read it. When the books do not
-// balance row by row (ledger.ErrUnbalanced), no file is touched.
+// (failed.jsonl and unprocessed.jsonl if the input was JSONL.) The first three
+// are written always, with nothing but the header if there is no such row; the
+// last one if there is a second on record. Each is replaced as a whole, and only
+// its owner can read it. When the books do not balance row by row
+// (ledger.ErrUnbalanced), no file is touched.
 func Write(ctx context.Context, l *ledger.Ledger, dir string) (ledger.Summary, error) {
 	v, err := l.View(ctx) // one moment for rows and sums, though the run goes on
 	if err != nil {
@@ -43,6 +46,9 @@ func Write(ctx context.Context, l *ledger.Ledger, dir string) (ledger.Summary, e
 	if err := w.rows(ctx, v, sum); err != nil {
 		return sum, err
 	}
+	if err := w.paces(ctx, v, PaceFile(dir)); err != nil {
+		return sum, err
+	}
 	if err := w.summary(sum); err != nil {
 		return sum, fmt.Errorf("write reports: %w", err)
 	}
@@ -58,6 +64,9 @@ func Files(dir, format string) (failed, unprocessed, summary string) {
 	return filepath.Join(dir, "failed."+format), filepath.Join(dir, "unprocessed."+format), filepath.Join(dir, "summary.json")
 }
 
+// PaceFile returns the name of the file in dir in which Write puts the pace.
+func PaceFile(dir string) string { return filepath.Join(dir, "pace.csv") }
+
 // form writes rows in the format of the input.
 type form interface {
 	header(reserved bool) string // with its line end; "" if the format has none
@@ -68,7 +77,8 @@ type form interface {
 type writer struct {
 	form                      form
 	failed, unprocessed, sums *aside.File
-	line                      []byte // for reuse
+	pace                      *aside.File // nil if there is none
+	line                      []byte      // for reuse
 }
 
 // formOf is the form in which the input of a run was written.
@@ -148,7 +158,7 @@ func (w *writer) summary(sum ledger.Summary) error {
 }
 
 func (w *writer) replace() error {
-	for _, f := range []*aside.File{w.failed, w.unprocessed, w.sums} {
+	for _, f := range w.files() {
 		if err := f.Replace(); err != nil {
 			return err
 		}
@@ -157,11 +167,14 @@ func (w *writer) replace() error {
 }
 
 func (w *writer) discard() {
-	for _, f := range []*aside.File{w.failed, w.unprocessed, w.sums} {
-		if f != nil {
-			f.Discard()
-		}
+	for _, f := range w.files() {
+		f.Discard()
 	}
+}
+
+// files are those that there are.
+func (w *writer) files() []*aside.File {
+	return slices.DeleteFunc([]*aside.File{w.failed, w.unprocessed, w.pace, w.sums}, func(f *aside.File) bool { return f == nil })
 }
 
 // books are the sums as the rows give them.

@@ -352,7 +352,7 @@ func TestTable(t *testing.T) {
 		{Class: "refused", Code: 10004, Rows: 1, Line: 123456, Raw: "@TGS#1,bob,1000", Error: "two\nlines"},
 	}
 	var b bytes.Buffer
-	must(t, Table(&b, sum, examples, false))
+	must(t, Table(&b, sum, Pace{}, examples, false))
 	want := `┌─────────────┬───────────┬─────────┐
 │ marks set   │      rows │         │
 ├─────────────┼───────────┼─────────┤
@@ -396,7 +396,7 @@ func TestTable(t *testing.T) {
 		t.Error("escape codes without color")
 	}
 	var colored bytes.Buffer
-	must(t, Table(&colored, sum, examples, true))
+	must(t, Table(&colored, sum, Pace{}, examples, true))
 	if !strings.Contains(colored.String(), "\x1b[31mfailed\x1b[0m") || strings.Contains(colored.String(), "\x1b[33munprocessed") {
 		t.Errorf("colors: %q", colored.String())
 	}

@@ -21,13 +21,17 @@ const exampleWidth = 60
 
 // Table writes what a run came to, for people: the books, the failed rows by
 // class and code with one example line each (see ledger.Examples; the list may
-// be empty), and the pace. With color, sums that ask for attention stand out.
-func Table(w io.Writer, s ledger.Summary, examples []ledger.Example, color bool) error {
+// be empty), what it took, and the pace. With color, sums that ask for attention
+// stand out.
+func Table(w io.Writer, s ledger.Summary, p Pace, examples []ledger.Example, color bool) error {
 	parts := []string{booksTable(s, color)}
 	if len(examples) > 0 {
 		parts = append(parts, failedTable(examples, color))
 	}
-	parts = append(parts, pace(s))
+	parts = append(parts, cost(s))
+	if line := p.line(s); line != "" {
+		parts = append(parts, line)
+	}
 	_, err := io.WriteString(w, strings.Join(parts, "\n")+"\n")
 	return err
 }
@@ -83,8 +87,8 @@ func failedTable(examples []ledger.Example, color bool) string {
 	return t.Render()
 }
 
-// pace says in one line what the run took.
-func pace(s ledger.Summary) string {
+// cost says in one line what the run took.
+func cost(s ledger.Summary) string {
 	line := fmt.Sprintf("%s calls (%s of them retries) for %s chunks of %s groups", humanize.Comma(s.Calls),
 		humanize.Comma(s.Retries), humanize.Comma(s.Chunks), humanize.Comma(s.Groups))
 	if s.Replayed > 0 {

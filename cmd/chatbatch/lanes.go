@@ -1,0 +1,226 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/url"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+	"unicode"
+	"unicode/utf8"
+
+	"github.com/spf13/pflag"
+
+	"chatbatch/io/chat"
+	"chatbatch/limiter"
+)
+
+// Who shares the budget, as --limiter says it. Anything else is the address of a
+// database.
+const (
+	limiterHost   = "host"
+	limiterMemory = "memory"
+)
+
+// databaseSchemes are how the address of a database begins.
+func databaseSchemes() []string { return []string{"postgres://", "postgresql://"} }
+
+// lookTime bounds a look into the database, migrateTime a change of its table.
+const (
+	lookTime    = 10 * time.Second
+	migrateTime = time.Minute
+)
+
+// sharers says who shares the budget. An address may hold a password: it is
+// printed nowhere, and is no part of what makes a command the same.
+type sharers struct {
+	limiter     string
+	limiterFile string
+	from        origin // of the one that was given; "": none was
+	both        bool   // were given, by the same origin
+}
+
+func (o *sharers) add(fs *pflag.FlagSet) {
+	fs.StringVar(&o.limiter, "limiter", limiterHost, "who shares the budget: host (all processes of this user), memory (this process alone), or all hosts that share a database (postgres://user@host/db)")
+	fs.StringVar(&o.limiterFile, "limiter-file", "", "file with the text of --limiter, readable by its owner only: for an address with a password")
+}
+
+// limiterFlags are the flags of which one says who shares the budget.
+func limiterFlags() []string { return []string{"limiter", "limiter-file"} }
+
+// note notes where the flags come from, once they are set.
+func (o *sharers) note(flags *pflag.FlagSet) {
+	text, file := originOf(flags.Lookup("limiter")), originOf(flags.Lookup("limiter-file"))
+	o.from, o.both = cmp.Or(text, file), text != "" && file != ""
+}
+
+// checkSharers refuses what cannot say who shares the budget. It never quotes: a
+// mistyped address holds its password all the same.
+func (o *sharers) checkSharers() error {
+	switch {
+	case o.both:
+		return usage("give --limiter or --limiter-file, not both")
+	case o.limiterFile != "":
+		return nil // its text is checked when it is read
+	}
+	return checkLimiter("--limiter", o.limiter)
+}
+
+func checkLimiter(what, text string) error {
+	if text == limiterHost || text == limiterMemory || isDatabase(text) {
+		return nil
+	}
+	return usage("%s: it is host, memory, or the address of a database, postgres://user@host/db (what it is now is not shown: it may hold a password)", what)
+}
+
+func isDatabase(text string) bool {
+	return slices.ContainsFunc(databaseSchemes(), func(scheme string) bool { return strings.HasPrefix(text, scheme) })
+}
+
+// who is who shares the budget: host, memory, or the address of a database.
+func (o *sharers) who(getenv func(string) string) (string, error) {
+	name, given, what := o.limiterFile, true, "--limiter-file"
+	if name == "" && o.from == "" {
+		if dir := getenv("CREDENTIALS_DIRECTORY"); dir != "" {
+			name, given, what = filepath.Join(dir, "chatbatch_limiter"), false, "chatbatch_limiter in $CREDENTIALS_DIRECTORY"
+			if _, err := os.Stat(name); errors.Is(err, os.ErrNotExist) {
+				name = ""
+			}
+		}
+	}
+	if name == "" {
+		return o.limiter, nil
+	}
+	text, err := readPrivate(strings.TrimPrefix(what, "--"), name, given)
+	if err != nil {
+		return "", err
+	}
+	return text, checkLimiter(what, text)
+}
+
+// warnOfPassword tells who has written a password where others can read it.
+func (o *sharers) warnOfPassword(log *slog.Logger) {
+	if o.from != originArgument || !isDatabase(o.limiter) {
+		return
+	}
+	u, err := url.Parse(o.limiter)
+	if err != nil {
+		return // who opens the database says so
+	}
+	if _, has := u.User.Password(); has || u.Query().Has("password") {
+		log.Warn("the password in --limiter can be read by others on this host, in the list of its processes: put the address into a --limiter-file or CHATBATCH_LIMITER, or the password into PGPASSWORD or ~/.pgpass")
+	}
+}
+
+// lanes opens the limiter's store for a run. The simulator has a budget of its
+// own, in memory, unless the command itself names a database.
+func (j *job) lanes(sim bool) (open func(key string) (limiter.Lanes, error), database string, err error) {
+	who, err := j.who(j.w.getenv)
+	if own := j.from != originArgument && j.from != originJobFile; sim && (own || err == nil && !isDatabase(who)) {
+		if isDatabase(who) {
+			j.log.Info("the simulator has a budget of its own; an argument --limiter would share that of a database")
+		}
+		return limiter.Memory(), "", nil
+	}
+	if err != nil {
+		return nil, "", err
+	}
+	dir := lanesDir(j.w.getenv)
+	switch who {
+	case limiterHost:
+		return limiter.File(dir), "", nil
+	case limiterMemory:
+		return limiter.Memory(), "", nil
+	}
+	j.warnOfPassword(j.log)
+	return limiter.Postgres(dir, limiter.Lease{URL: who, Host: hostName(), Log: j.log}), who, nil
+}
+
+// newLimiter makes the limiter of a connection, and looks whether its database
+// can be used: nothing is sent if it cannot.
+func (j *job) newLimiter(ctx context.Context, doing string, sdkAppID int64, sim bool) (*limiter.Limiter, error) {
+	share, err := limiter.ParseShare(j.share)
+	if err != nil {
+		return nil, usage("--share: %w", err)
+	}
+	lanes, database, err := j.lanes(sim)
+	if err != nil {
+		return nil, err
+	}
+	l, err := limiter.New(limiter.Options{
+		QPS: j.qps, Share: share, Name: brief(doing), Key: strconv.FormatInt(sdkAppID, 10), PerAPI: j.qpsScope == "api", Lanes: lanes,
+		APIs: map[string]int{chat.CommandGroupList: 1}, // a second, by its documentation page
+	})
+	if err == nil && database != "" && j.qpsScope == "api" {
+		// Its budgets are opened by their first calls, too late to say so.
+		if _, err = fleet(ctx, database); err != nil {
+			err = errors.Join(err, l.Close())
+		}
+	}
+	if err != nil {
+		return nil, ofDatabase(err)
+	}
+	return l, nil
+}
+
+// fleet looks what all hosts do.
+func fleet(ctx context.Context, database string) ([]limiter.FleetBudget, error) {
+	ctx, cancel := context.WithTimeout(ctx, lookTime)
+	defer cancel()
+	return limiter.InspectFleet(ctx, database)
+}
+
+// ofDatabase is how a command ends whose limiter cannot be opened: later is early
+// enough for a database that does not answer.
+func ofDatabase(err error) error {
+	if errors.Is(err, limiter.ErrUnreachable) {
+		return &codedError{exitTryLater, fmt.Errorf("%w; nothing was sent, try again when it can be", err)}
+	}
+	return usage("%w", err)
+}
+
+// maxBrief bounds what is told of a process: it has little room.
+const maxBrief = 64
+
+// brief cuts text short, and leaves out what a terminal or JSON would make of
+// strange bytes in the name of a file.
+func brief(text string) string {
+	text = strings.Map(func(r rune) rune {
+		if !unicode.IsPrint(r) {
+			return '?'
+		}
+		return r
+	}, text)
+	if len(text) <= maxBrief {
+		return text
+	}
+	end := maxBrief - len("…")
+	for !utf8.RuneStart(text[end]) {
+		end--
+	}
+	return text[:end] + "…"
+}
+
+// lanesDir is where the processes of this host share their lanes.
+func lanesDir(getenv func(string) string) string { return filepath.Join(stateDir(getenv), "lanes") }
+
+// hostName is what others see of this host.
+func hostName() string {
+	name, _ := os.Hostname()
+	return cmp.Or(name, "(no name)")
+}
+
+// rate is how many calls a second the share of the budget is, 1 at least.
+func (o *pace) rate() int {
+	if s, err := limiter.ParseShare(o.share); err == nil && s.Whole > 0 {
+		return max(1, o.qps*s.Part/s.Whole)
+	}
+	return o.qps
+}

@@ -1,0 +1,120 @@
+package main
+
+import (
+	"context"
+	"log/slog"
+	"time"
+
+	"chatbatch/io/ledger"
+	"chatbatch/limiter"
+)
+
+const (
+	// sampleEvery is how often the lanes are looked at: what SlowDown takes
+	// comes back by one lane a second.
+	sampleEvery = time.Second
+
+	// paceEvery is how often the pace is written: one commit in 10 s beside
+	// the hundreds of a run at work.
+	paceEvery = 10 * time.Second
+)
+
+// A paceBook is where the pace of a run is kept; *ledger.Ledger is one.
+type paceBook interface {
+	AddPace(ctx context.Context, seconds []ledger.Second) error
+}
+
+// A sampler keeps the pace of one run. It belongs to one goroutine. The pace is
+// not part of the books: where it cannot be kept, the run goes on without.
+type sampler struct {
+	take  func() []ledger.Second  // what was counted since it was called last
+	lanes func() (usable, of int) // of is 0 if it is not known
+	book  paceBook
+	log   *slog.Logger
+
+	pending []ledger.Second // not in the book yet
+	short   int             // lanes that were out of use in the newest second
+	written time.Time       // when pending was last put into the book
+	broken  bool            // the book takes no more, and that was said
+}
+
+// run samples until ctx ends, and then once more.
+func (s *sampler) run(ctx context.Context) {
+	t := time.NewTicker(sampleEvery)
+	defer t.Stop()
+	s.written = time.Now()
+	for {
+		select {
+		case <-ctx.Done():
+			s.sample(time.Now())
+			s.write(ctx)
+			return
+		case now := <-t.C:
+			s.sample(now)
+			if now.Sub(s.written) >= paceEvery {
+				s.written = now
+				s.write(ctx)
+			}
+		}
+	}
+}
+
+// sample takes what the meter has counted and looks at the lanes. A second
+// without calls is kept only if the lanes have changed: until the next one that
+// is kept, they are as they were.
+func (s *sampler) sample(now time.Time) {
+	seconds := s.take()
+	usable, of := s.lanes()
+	if len(seconds) == 0 && of > 0 && of-usable != s.short {
+		seconds = []ledger.Second{{Unix: now.Unix()}}
+	}
+	for i := range seconds {
+		// What was called while groups were listed, before the run began, is
+		// too long ago for the lanes of now.
+		if one := &seconds[i]; of > 0 && one.Unix >= now.Unix()-1 {
+			one.Lanes, one.Budget = usable, of
+			s.short = of - usable
+		}
+	}
+	if !s.broken {
+		s.pending = append(s.pending, seconds...)
+	}
+}
+
+// write puts what is pending into the book, also while the run is being stopped.
+func (s *sampler) write(ctx context.Context) {
+	if len(s.pending) == 0 || s.broken {
+		return
+	}
+	if err := s.book.AddPace(context.WithoutCancel(ctx), s.pending); err != nil {
+		s.broken = true
+		s.log.Warn("the pace of the run is not kept any more: " + err.Error())
+	}
+	s.pending = nil
+}
+
+// sampler makes the one that keeps the pace of b.
+func (b *begun) sampler(log *slog.Logger) *sampler {
+	return &sampler{take: b.meter.TakePace, lanes: b.lanes, book: b.ledger, log: log}
+}
+
+// lanes is how many lanes the calls for the rows of b can use now, and how many
+// there are when all can be used; 0, 0 if that is not known.
+func (b *begun) lanes() (usable, of int) {
+	all, err := b.conn.limiter.Status()
+	if err != nil {
+		return 0, 0 // who wants to send is told
+	}
+	return usableLanes(all, kinds()[b.ledger.Meta().Kind].api)
+}
+
+// usableLanes counts the lanes of the budget that calls of api draw on: the common
+// one, or, with --qps-scope api, its own once that is open.
+func usableLanes(all []limiter.Status, api string) (usable, of int) {
+	for _, s := range all {
+		if s.API == "" || s.API == api {
+			return max(0, s.Leased-max(s.OutOfUse, s.SlowAPIs[api])), s.Lanes
+		}
+	}
+	return 0, 0
+}
