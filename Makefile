@@ -4,7 +4,7 @@ GO         ?= go
 FUZZTIME   ?= 30s
 STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.7.0
 
-.PHONY: help build demo test lint bench fuzz
+.PHONY: help build demo test lint bench measure fuzz
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -25,7 +25,10 @@ lint: ## gofmt, go vet and staticcheck
 	$(GO) mod verify
 
 bench: ## measure plan, ledger, limiter and a whole run, side by side
-	$(GO) test -run '^$$' -bench . -benchtime 2s -timeout 30m ./...
+	$(GO) test -run '^$$' -bench . -skip Measure -benchtime 2s -timeout 30m ./...
+
+measure: ## measure the limiter at a server that counts, with processes, hosts and faults (half an hour)
+	$(GO) test -run '^$$' -bench Measure -benchtime 1x -timeout 60m -v ./limiter
 
 fuzz: ## fuzz every parser for FUZZTIME (default 30s) each
 	@for pkg in $$($(GO) list ./...); do \

@@ -177,9 +177,9 @@ type openLimiter struct {
 	answers int
 }
 
-func (l *openLimiter) Take(ctx context.Context, api string) (func(time.Duration, bool), error) {
+func (l *openLimiter) Take(ctx context.Context, api string) (func(time.Duration, bool), func() bool, error) {
 	if ctx.Err() != nil {
-		return nil, context.Cause(ctx)
+		return nil, nil, context.Cause(ctx)
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -191,10 +191,13 @@ func (l *openLimiter) Take(ctx context.Context, api string) (func(time.Duration,
 		if answered {
 			l.answers++
 		}
-	}, nil
+	}, never, nil
 }
 
-func (l *openLimiter) TakeAhead(ctx context.Context, api string) (func(time.Duration, bool), error) {
+// never is when calls are too late that have their turn from no limiter.
+func never() bool { return false }
+
+func (l *openLimiter) TakeAhead(ctx context.Context, api string) (func(time.Duration, bool), func() bool, error) {
 	return l.Take(ctx, api)
 }
 

@@ -268,7 +268,7 @@ type stopper struct {
 	why  error
 }
 
-func (l *stopper) Take(ctx context.Context, api string) (func(time.Duration, bool), error) {
+func (l *stopper) Take(ctx context.Context, api string) (func(time.Duration, bool), func() bool, error) {
 	if l.taken == 1 {
 		l.stop(l.why)
 	}

@@ -1,6 +1,7 @@
 package jobs
 
 import (
+	"slices"
 	"sync"
 	"time"
 
@@ -42,13 +43,19 @@ func (m *Meter) Read() Reading {
 	return m.now
 }
 
-func (m *Meter) call(retry bool) {
+// call counts a call that leaves, and returns when that is, for uncall.
+func (m *Meter) call(retry bool) (now time.Time) {
+	now = time.Now()
+	m.callAt(now, retry)
+	return now
+}
+
+func (m *Meter) callAt(now time.Time, retry bool) {
 	if m.All != nil {
-		m.All.call(retry)
+		m.All.callAt(now, retry)
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	now := time.Now()
 	m.forget(now)
 	m.recent = append(m.recent, now)
 	m.now.Calls++
@@ -59,6 +66,26 @@ func (m *Meter) call(retry bool) {
 		s.Retries++
 	}
 	m.now.MaxInOneSecond = max(m.now.MaxInOneSecond, len(m.recent))
+}
+
+// uncall takes a call back that was counted at that time and has not left. The most
+// in one second stays as it was: it counts turns then, which the limiter bounds too.
+func (m *Meter) uncall(at time.Time, retry bool) {
+	if m.All != nil {
+		m.All.uncall(at, retry)
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.now.Calls--
+	s := m.second(at) // what was taken of it already is added up with this
+	s.Calls--
+	if retry {
+		m.now.Retries--
+		s.Retries--
+	}
+	if i := slices.IndexFunc(m.recent, at.Equal); i >= 0 {
+		m.recent = slices.Delete(m.recent, i, i+1)
+	}
 }
 
 // refused counts an answer that says that calls come too often.
@@ -72,7 +99,7 @@ func (m *Meter) refused() {
 	m.second(time.Now()).Refused++
 }
 
-// second is the pace of the second of now. The caller holds m.mu.
+// second is the pace of the second of now, or a new part of it. The caller holds m.mu.
 func (m *Meter) second(now time.Time) *ledger.Second {
 	if n := len(m.pace); n == 0 || m.pace[n-1].Unix != now.Unix() {
 		if n == keepPace {

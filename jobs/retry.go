@@ -20,12 +20,14 @@ type Limiter interface {
 	// written to its answer being complete, 0 if it is not known. Connecting is
 	// not in it, and nothing need be taken off it: the call that leaves next in
 	// the place of this one is on its way for as long as the fastest one at
-	// least, so the limiter may credit the smallest round trip as a whole.
-	Take(ctx context.Context, api string) (done func(roundTrip time.Duration, answered bool), err error)
+	// least, so the limiter may credit the smallest round trip as a whole. late
+	// says whether it is too late for the call to leave; it is asked until the
+	// request is written, see [chat.WithFence].
+	Take(ctx context.Context, api string) (done func(roundTrip time.Duration, answered bool), late func() bool, err error)
 
 	// TakeAhead is Take for a call on which others depend: it goes before
 	// those that wait by Take.
-	TakeAhead(ctx context.Context, api string) (done func(roundTrip time.Duration, answered bool), err error)
+	TakeAhead(ctx context.Context, api string) (done func(roundTrip time.Duration, answered bool), late func() bool, err error)
 
 	// SlowDown tells that the server refused a call to api for its
 	// frequency; "" stands for all APIs of the app.
@@ -283,7 +285,7 @@ func (a *attempts) judge(err error) error {
 // attempt takes a turn and calls. It returns the signature that was used. alone
 // is set by the one who has shut the gate.
 func (a *attempts) attempt(ctx context.Context, alone bool) (sig string, err error) {
-	done, err := a.turn(ctx, alone)
+	done, late, err := a.turn(ctx, alone)
 	if err != nil {
 		return "", err
 	}
@@ -292,38 +294,54 @@ func (a *attempts) attempt(ctx context.Context, alone bool) (sig string, err err
 	}
 	var t chat.Timing
 	defer func() { done(t.RoundTrip, t.Answered) }()
-	retry := a.made > 0
-	a.made++
-	a.Cost.Calls++
-	if retry {
-		a.Cost.Retries++
-	}
-	a.door.Meter.call(retry)
-	if err = a.call(chat.WithTiming(a.hard, &t)); err != nil {
+	uncount := a.count()
+	err = a.call(chat.WithFence(chat.WithTiming(a.hard, &t), late))
+	switch {
+	case errors.Is(err, chat.ErrLate):
+		uncount() // it did not leave
+	case err != nil:
 		a.accepted[0], a.accepted[1] = a.accepted[1], a.door.acceptedOf(a.api)
 	}
 	return t.Sig, err
 }
 
+// count counts a call that leaves now; uncount takes it back.
+func (a *attempts) count() (uncount func()) {
+	retry := 0
+	if a.made > 0 {
+		retry = 1
+	}
+	a.made++
+	a.Cost.Calls++
+	a.Cost.Retries += retry
+	at := a.door.Meter.call(retry > 0)
+	return func() {
+		a.made--
+		a.Cost.Calls--
+		a.Cost.Retries -= retry
+		a.door.Meter.uncall(at, retry > 0)
+	}
+}
+
 // turn waits for the gate and for a turn. A turn that comes when the gate has
 // been shut meanwhile is given back.
-func (a *attempts) turn(ctx context.Context, alone bool) (done func(time.Duration, bool), err error) {
+func (a *attempts) turn(ctx context.Context, alone bool) (done func(time.Duration, bool), late func() bool, err error) {
 	for {
 		if !alone {
 			if err := a.door.front().gate.pass(ctx); err != nil {
-				return nil, err
+				return nil, nil, err
 			}
 		}
 		take := a.door.Limiter.Take
 		if a.ahead {
 			take = a.door.Limiter.TakeAhead
 		}
-		done, err := take(ctx, a.api)
+		done, late, err := take(ctx, a.api)
 		switch {
 		case err != nil && ctx.Err() == nil:
-			return nil, &GuardError{Reason: "the limiter gives no turns", Err: err}
+			return nil, nil, &GuardError{Reason: "the limiter gives no turns", Err: err}
 		case err != nil || alone || !a.door.front().gate.isShut():
-			return done, err
+			return done, late, err
 		}
 		done(0, false)
 	}

@@ -230,12 +230,12 @@ type timedLimiter struct {
 	told []time.Duration // of calls with an answer, one after the other
 }
 
-func (l *timedLimiter) Take(context.Context, string) (func(time.Duration, bool), error) {
+func (l *timedLimiter) Take(context.Context, string) (func(time.Duration, bool), func() bool, error) {
 	return func(roundTrip time.Duration, answered bool) {
 		if answered {
 			l.told = append(l.told, roundTrip)
 		}
-	}, nil
+	}, never, nil
 }
 
 // aServer answers as a function says.

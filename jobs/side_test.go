@@ -229,12 +229,12 @@ type turnLimiter struct {
 	turns chan struct{}
 }
 
-func (l *turnLimiter) Take(ctx context.Context, api string) (func(time.Duration, bool), error) {
+func (l *turnLimiter) Take(ctx context.Context, api string) (func(time.Duration, bool), func() bool, error) {
 	select {
 	case l.turns <- struct{}{}:
 		return l.openLimiter.Take(ctx, api)
 	case <-ctx.Done():
-		return nil, context.Cause(ctx)
+		return nil, nil, context.Cause(ctx)
 	}
 }
 

@@ -82,7 +82,7 @@ func TestOwnBudgetStatus(t *testing.T) {
 					apis = append([]string{""}, apis...) // no common budget, but a name like others
 				}
 				for _, api := range apis {
-					done, err := q.Take(t.Context(), api)
+					done, _, err := q.Take(t.Context(), api)
 					if err != nil {
 						t.Fatal(err)
 					}
@@ -111,7 +111,7 @@ func TestOwnBudgetKeys(t *testing.T) {
 		l := newLimiter(t, Options{QPS: 10, Key: "1400000000", PerAPI: perAPI, APIs: apis, Lanes: lanes})
 		apis["other"] = 1 // too late
 		for _, api := range []string{groupList, "other"} {
-			done, err := l.Take(t.Context(), api)
+			done, _, err := l.Take(t.Context(), api)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -137,10 +137,10 @@ func TestOwnBudgetWithoutStore(t *testing.T) {
 		return Memory()(key)
 	}})
 	defer l.Close()
-	if _, err := l.Take(t.Context(), groupList); !errors.Is(err, refuse) {
+	if _, _, err := l.Take(t.Context(), groupList); !errors.Is(err, refuse) {
 		t.Errorf("got %v, want %v", err, refuse)
 	}
-	if _, err := l.Take(t.Context(), "marks"); err != nil {
+	if _, _, err := l.Take(t.Context(), "marks"); err != nil {
 		t.Error(err)
 	}
 }
@@ -156,7 +156,7 @@ func TestCancelWithOwnLane(t *testing.T) {
 				defer l.Close()
 				start := time.Now()
 				for range 2 { // at 0 and 500 ms; lanes are ready at 1002 and 1502 ms
-					done, err := l.Take(t.Context(), "")
+					done, _, err := l.Take(t.Context(), "")
 					if err != nil {
 						t.Fatal(err)
 					}
@@ -167,7 +167,7 @@ func TestCancelWithOwnLane(t *testing.T) {
 				// at 1600 ms; the next common slot is at 1000 ms.
 				ctx, cancel := context.WithTimeout(t.Context(), after)
 				defer cancel()
-				if _, err := l.Take(ctx, groupList); !errors.Is(err, context.DeadlineExceeded) {
+				if _, _, err := l.Take(ctx, groupList); !errors.Is(err, context.DeadlineExceeded) {
 					t.Errorf("got %v, want the deadline", err)
 				}
 				want := []Status{{Lanes: 2, Leased: 2, Resting: 2}, {API: groupList, Lanes: 1, Leased: 1}}
@@ -175,7 +175,7 @@ func TestCancelWithOwnLane(t *testing.T) {
 				if diff := cmp.Diff(want, got); err != nil || diff != "" {
 					t.Errorf("status (-want +got): %v\n%s", err, diff)
 				}
-				if _, err := l.Take(t.Context(), groupList); err != nil {
+				if _, _, err := l.Take(t.Context(), groupList); err != nil {
 					t.Fatal(err)
 				}
 				if got := time.Since(start); got != 1002*ms {
@@ -193,14 +193,14 @@ func TestOwnLaneRestsFromTheCall(t *testing.T) {
 		l := newLimiter(t, Options{QPS: 3, APIs: map[string]int{groupList: 1}})
 		defer l.Close()
 		for range answersNeeded {
-			done, err := l.Take(t.Context(), groupList)
+			done, _, err := l.Take(t.Context(), groupList)
 			if err != nil {
 				t.Fatal(err)
 			}
 			done(time.Hour, true)
 		}
 		for range 3 { // all common lanes are taken now
-			done, err := l.Take(t.Context(), "")
+			done, _, err := l.Take(t.Context(), "")
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -208,7 +208,7 @@ func TestOwnLaneRestsFromTheCall(t *testing.T) {
 		}
 		w := &world{start: time.Now()}
 		for range 2 {
-			done, err := l.Take(t.Context(), groupList)
+			done, _, err := l.Take(t.Context(), groupList)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -227,14 +227,14 @@ func TestCloseWithOwnLane(t *testing.T) {
 			stores = append(stores, lanes)
 			return lanes, err
 		}})
-		done, err := l.Take(t.Context(), "")
+		done, _, err := l.Take(t.Context(), "")
 		if err != nil {
 			t.Fatal(err)
 		}
 		var wg sync.WaitGroup
 		for range 3 { // one of them with its own lane
 			wg.Go(func() {
-				if _, err := l.Take(t.Context(), groupList); !errors.Is(err, ErrClosed) {
+				if _, _, err := l.Take(t.Context(), groupList); !errors.Is(err, ErrClosed) {
 					t.Errorf("got %v, want ErrClosed", err)
 				}
 			})
@@ -282,7 +282,7 @@ func TestRandomCancelsOfQueues(t *testing.T) {
 					ctx, cancel := context.WithTimeout(t.Context(), time.Duration(patience[i])*time.Millisecond)
 					defer cancel()
 					of := apis[api[i]]
-					done, err := queues[queue[i]].Take(ctx, of)
+					done, _, err := queues[queue[i]].Take(ctx, of)
 					if err != nil {
 						return
 					}
@@ -321,7 +321,7 @@ func allIdle(t *testing.T, l *Limiter, lanes map[string]int) {
 	for _, s := range got {
 		time.Sleep(1100 * time.Millisecond) // a lane and a slot of the common budget
 		began := time.Now()
-		done, err := l.Take(t.Context(), s.API)
+		done, _, err := l.Take(t.Context(), s.API)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -348,7 +348,7 @@ func TestOwnBudgetIsShared(t *testing.T) {
 		for range 3 {
 			wg.Go(func() {
 				for {
-					done, err := l.Take(ctx, groupList)
+					done, _, err := l.Take(ctx, groupList)
 					if err != nil {
 						return
 					}

@@ -63,6 +63,7 @@ type holding struct {
 	lane   int
 	ready  time.Duration // when the rest before it ended, on the store's clock
 	since  time.Duration // the call did not leave before, on the store's clock
+	last   time.Duration // nor may it from then on, on the store's clock; 0: there is no such time
 	common *holding      // the lane of the common budget, nil if there is none
 }
 
@@ -132,6 +133,7 @@ func (b *budget) takeOnce(ctx context.Context, q *Queue, ticket uint64, api stri
 			return holding{}, err
 		}
 		h.common, h.since = &behind, b.lanes.Now()
+		b.extend(&h)
 	}
 	b.paid, had = false, true
 	return h, nil
@@ -256,12 +258,12 @@ func (b *budget) look(api string) (h holding, wait time.Duration, err error) {
 			return
 		}
 		if h.lane, wait, gated = t.take(b.rest, api); h.lane >= 0 {
-			h.ready, h.since = t.lanes[h.lane].ready, t.now
+			h.ready, h.since, h.last = t.lanes[h.lane].ready, t.now, t.last()
 			b.held[h.lane] = true
 			b.calls++
 			b.took++
 		}
-		b.fit(t.share(t.size()))
+		b.fit(t.atOnce())
 	})
 	switch {
 	case err == nil && closing:

@@ -24,7 +24,7 @@ func idle(t *testing.T, l *Limiter, n int) {
 	}
 	began := time.Now()
 	for range n {
-		done, err := l.Take(t.Context(), "")
+		done, _, err := l.Take(t.Context(), "")
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -58,7 +58,7 @@ func TestCancelAtEachPoint(t *testing.T) {
 				defer l.Close()
 				var dones []func(time.Duration, bool)
 				for range tt.take {
-					done, err := l.Take(t.Context(), "")
+					done, _, err := l.Take(t.Context(), "")
 					if err != nil {
 						t.Fatal(err)
 					}
@@ -89,7 +89,7 @@ func takeWithin(t *testing.T, l *Limiter, d time.Duration) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), d)
 	defer cancel()
-	done, err := l.Take(ctx, "")
+	done, _, err := l.Take(ctx, "")
 	if err == nil {
 		done(0, true)
 	} else if !errors.Is(err, context.DeadlineExceeded) {
@@ -103,7 +103,7 @@ func TestCancelCause(t *testing.T) {
 	why := errors.New("guard")
 	ctx, cancel := context.WithCancelCause(t.Context())
 	cancel(why)
-	if _, err := l.Take(ctx, ""); !errors.Is(err, why) {
+	if _, _, err := l.Take(ctx, ""); !errors.Is(err, why) {
 		t.Errorf("got %v, want the cause", err)
 	}
 }
@@ -115,7 +115,7 @@ func TestCancelKeepsTheSlot(t *testing.T) {
 		defer l.Close()
 		start := time.Now()
 		for range 2 { // at 0 and 500 ms; lanes are ready at 1002 and 1502 ms
-			done, err := l.Take(t.Context(), "")
+			done, _, err := l.Take(t.Context(), "")
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -124,10 +124,10 @@ func TestCancelKeepsTheSlot(t *testing.T) {
 		// This one gets the slot of 1000 ms, and no lane.
 		ctx, cancel := context.WithDeadline(t.Context(), start.Add(1001*time.Millisecond))
 		defer cancel()
-		if _, err := l.Take(ctx, ""); err == nil {
+		if _, _, err := l.Take(ctx, ""); err == nil {
 			t.Fatal("got a lane that rests")
 		}
-		if _, err := l.Take(t.Context(), ""); err != nil {
+		if _, _, err := l.Take(t.Context(), ""); err != nil {
 			t.Fatal(err)
 		}
 		if got := time.Since(start); got != 1002*time.Millisecond {
@@ -175,14 +175,14 @@ func TestBrokenStore(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l, h := newHooked(t, 4)
 		defer l.Close()
-		done, err := l.Take(t.Context(), "")
+		done, _, err := l.Take(t.Context(), "")
 		if err != nil {
 			t.Fatal(err)
 		}
 		h.fail = 3
 		done(0, true)
 		l.SlowDown("")
-		if _, err := l.Take(t.Context(), ""); !errors.Is(err, errBroken) {
+		if _, _, err := l.Take(t.Context(), ""); !errors.Is(err, errBroken) {
 			t.Errorf("got %v, want %v", err, errBroken)
 		}
 		time.Sleep(1002 * time.Millisecond) // since done, not since it was stored
@@ -197,12 +197,12 @@ func TestBrokenStore(t *testing.T) {
 func TestCloseWhileTaking(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l, h := newHooked(t, 2)
-		done, err := l.Take(t.Context(), "")
+		done, _, err := l.Take(t.Context(), "")
 		if err != nil {
 			t.Fatal(err)
 		}
 		h.hook = func() { l.Close() }
-		if _, err := l.Take(t.Context(), ""); !errors.Is(err, ErrClosed) {
+		if _, _, err := l.Take(t.Context(), ""); !errors.Is(err, ErrClosed) {
 			t.Errorf("got %v, want ErrClosed", err)
 		}
 		h.hook = nil
@@ -228,7 +228,7 @@ func TestRandomCancels(t *testing.T) {
 				wg.Go(func() {
 					ctx, cancel := context.WithTimeout(t.Context(), time.Duration(patience[i])*time.Millisecond)
 					defer cancel()
-					done, err := l.Take(ctx, "")
+					done, _, err := l.Take(ctx, "")
 					if err != nil {
 						return
 					}
@@ -246,12 +246,12 @@ func TestDoneTwice(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := newLimiter(t, Options{QPS: 1})
 		defer l.Close()
-		first, err := l.Take(t.Context(), "")
+		first, _, err := l.Take(t.Context(), "")
 		if err != nil {
 			t.Fatal(err)
 		}
 		first(0, true)
-		if _, err := l.Take(t.Context(), ""); err != nil {
+		if _, _, err := l.Take(t.Context(), ""); err != nil {
 			t.Fatal(err)
 		}
 		first(0, true) // the lane is another call's by now
@@ -269,14 +269,14 @@ func TestClose(t *testing.T) {
 			lanes, err = Memory()(key)
 			return lanes, err
 		}})
-		done, err := l.Take(t.Context(), "")
+		done, _, err := l.Take(t.Context(), "")
 		if err != nil {
 			t.Fatal(err)
 		}
 		errs := make(chan error)
 		for range 3 { // one at the bucket or the lanes, two in the queue
 			go func() {
-				_, err := l.Take(t.Context(), "")
+				_, _, err := l.Take(t.Context(), "")
 				errs <- err
 			}()
 		}
@@ -289,7 +289,7 @@ func TestClose(t *testing.T) {
 				t.Errorf("waiter: got %v, want ErrClosed", err)
 			}
 		}
-		if _, err := l.Take(t.Context(), ""); !errors.Is(err, ErrClosed) {
+		if _, _, err := l.Take(t.Context(), ""); !errors.Is(err, ErrClosed) {
 			t.Errorf("Take after Close: got %v, want ErrClosed", err)
 		}
 		if err := lanes.Update(1, func(*Table) {}); err != nil {

@@ -3,6 +3,7 @@ package limiter
 import (
 	"bytes"
 	"crypto/sha256"
+	"math/rand/v2"
 	"time"
 )
 
@@ -60,7 +61,7 @@ func (t *Table) slowDown(of int) {
 	t.cutHead[of] = true
 	if c.refused == 0 || t.now-c.at >= time.Second {
 		out := t.out(of, n)
-		step := max(1, (n-out)/10)
+		step := t.tenth(n - out)
 		c.n, c.at, c.refused = max(out, min(out+step, n-1)), t.now, 1 // a larger sharer may have taken more than n
 		if t.lease.leased {
 			c.tell++
@@ -70,6 +71,20 @@ func (t *Table) slowDown(of int) {
 	if c.refused++; c.refused > 2 {
 		c.n = max(c.n, min(c.n+2, n-1))
 	}
+}
+
+// tenth is a tenth of n lanes. If they are a part of the budget's, it is one lane
+// too many or too few at random, as often as is right: many hosts with a few lanes
+// each would lose a fifth otherwise.
+func (t *Table) tenth(n int) int {
+	step := n / 10
+	if t.lease.leased && rand.IntN(10) < n%10 {
+		step++
+	}
+	if t.lease.leased {
+		return step
+	}
+	return max(1, step)
 }
 
 // out is how many of n lanes are out of use now. One comes back each second; of

@@ -48,9 +48,6 @@ func openFile(dir, key string, leased bool) (*fileLanes, error) {
 	path := filepath.Join(dir, fileName(key))
 	f := &fileLanes{dir: dir, path: path + lanesSuffix, leased: leased, turn: make(chan struct{}, 1)}
 	f.members.dir = path + membersSuffix
-	if leased {
-		f.boot = hostBoot()
-	}
 	if err := f.open(); err != nil {
 		return nil, fmt.Errorf("share lanes in %s: %w", dir, err)
 	}
@@ -77,7 +74,6 @@ var (
 type fileLanes struct {
 	dir, path string
 	leased    bool
-	boot      uint64 // tells one start of this host from another, and from another host; if leased
 
 	// turn has the fields below: a kernel lock keeps out other openings, but
 	// not other goroutines of this one.
@@ -85,6 +81,7 @@ type fileLanes struct {
 	closed  bool
 	members members
 	file    *os.File // nil if not open
+	boot    uint64   // if leased: tells this file on this start of this host from a copy of it, and from before
 	buf     []byte   // for the bytes read
 	prev    []byte   // the bytes that made table, nil if it is not made of any
 	table   Table
@@ -199,6 +196,7 @@ func (f *fileLanes) attach() (bool, error) {
 	gone, err := removed(f.file)
 	if err == nil && !gone && fresh {
 		err = f.members.join()
+		f.boot = hostBoot() ^ identity(f.file)
 	}
 	if err != nil || gone {
 		return false, f.abandon(err, true)

@@ -184,7 +184,7 @@ func TestStuckLock(t *testing.T) {
 	dir := t.TempDir()
 	rested(t, dir, 2)
 	l := newLimiter(t, Options{QPS: 2, Key: "app", Lanes: File(dir)})
-	done, err := l.Take(t.Context(), "")
+	done, _, err := l.Take(t.Context(), "")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -196,7 +196,7 @@ func TestStuckLock(t *testing.T) {
 	done(0, true)
 	ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
 	defer cancel()
-	if _, err := l.Take(ctx, ""); !errors.Is(err, context.DeadlineExceeded) {
+	if _, _, err := l.Take(ctx, ""); !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("got %v, want the deadline", err)
 	}
 	if took := time.Since(began); took > 5*time.Second {
@@ -218,7 +218,7 @@ func TestCloseLeavesHeldLanesUntilDone(t *testing.T) {
 	dir := t.TempDir()
 	rested(t, dir, 2)
 	l := newLimiter(t, Options{QPS: 2, Key: "app", Lanes: File(dir)})
-	done, err := l.Take(t.Context(), "")
+	done, _, err := l.Take(t.Context(), "")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -252,7 +252,7 @@ func TestManyOpenings(t *testing.T) {
 		for range 10 {
 			wg.Go(func() {
 				for {
-					done, err := l.Take(ctx, "")
+					done, _, err := l.Take(ctx, "")
 					if err != nil {
 						return
 					}

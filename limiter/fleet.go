@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -42,15 +43,19 @@ type Lease struct {
 // cannot be used now, and if other processes of the host share the same budget
 // by File.
 func Postgres(dir string, o Lease) func(key string) (Lanes, error) {
+	// Budgets that are opened later do not end a run if the database is away just
+	// then: it was there.
+	var known atomic.Bool
 	return func(key string) (Lanes, error) {
 		reg, err := openPGRegistry(o.URL)
 		if err != nil {
 			return nil, err
 		}
-		ctx, cancel := context.WithTimeout(context.Background(), openTime)
-		defer cancel()
-		if _, err = reg.load(ctx, key); err != nil {
-			return nil, errors.Join(err, reg.close())
+		if !known.Load() {
+			if err := tryRegistry(reg, key); err != nil {
+				return nil, errors.Join(err, reg.close())
+			}
+			known.Store(true)
 		}
 		file, err := openFile(dir, key, true)
 		if err != nil {
@@ -58,6 +63,17 @@ func Postgres(dir string, o Lease) func(key string) (Lanes, error) {
 		}
 		return newLeased(file, reg, key, o), nil
 	}
+}
+
+// tryRegistry finds out what cannot be read or written.
+func tryRegistry(reg registry, budget string) error {
+	ctx, cancel := context.WithTimeout(context.Background(), openTime)
+	defer cancel()
+	_, err := reg.load(ctx, budget)
+	if err == nil {
+		_, _, err = reg.beat(ctx, budget, "", pulse{}) // of nobody
+	}
+	return err
 }
 
 // A home keeps the lanes of one host.
@@ -84,7 +100,8 @@ type leasedLanes struct {
 	// Of the goroutine.
 	lost  bool // it was said that sending has stopped
 	cause error
-	seen  struct { // of the last renewal that succeeded
+	first time.Duration // when the first renewal succeeded, on the host's clock
+	seen  struct {      // of the last one that did
 		registry time.Time
 		host     time.Duration
 	}
@@ -105,7 +122,7 @@ func (l *leasedLanes) Update(n int, f func(*Table)) error {
 	hungry := false
 	err := l.home.Update(n, func(t *Table) {
 		f(t)
-		hungry = t.hungry() && t.lease.told < len(t.lanes)
+		hungry = t.hungry() && t.lease.told < t.lanesWanted()
 	})
 	l.begin.Do(func() {
 		l.n = n
@@ -154,6 +171,9 @@ func (l *leasedLanes) look() (wait time.Duration) {
 		return wait
 	}
 	a.Calls, a.Waiting = l.activity()
+	if a.hungry {
+		a.Wants = min(a.limit, a.Wants+a.Waiting)
+	}
 	if a.Wants == 0 {
 		l.leave()
 		return hurryEvery
@@ -175,9 +195,9 @@ func (l *leasedLanes) activity() (calls, waiting int) {
 
 // renew asks the registry and writes down what it says.
 func (l *leasedLanes) renew(a ask, claimed time.Duration) {
-	ctx, cancel := context.WithTimeout(l.ctx, statementTime)
+	ctx, cancel := context.WithTimeout(l.ctx, statementTime-(l.Now()-claimed))
 	defer cancel()
-	r, g, err := l.ask(ctx, a)
+	r, g, err := l.ask(ctx, a, claimed)
 	if err != nil {
 		l.cause = err
 	}
@@ -195,7 +215,7 @@ func (l *leasedLanes) renew(a ask, claimed time.Duration) {
 const maxRaces = 20
 
 // ask tells the registry what the host asks for.
-func (l *leasedLanes) ask(ctx context.Context, a ask) (roll, grant, error) {
+func (l *leasedLanes) ask(ctx context.Context, a ask, claimed time.Duration) (roll, grant, error) {
 	began := l.Now()
 	rec, known, err := l.reg.beat(ctx, l.budget, a.host, a.pulse)
 	if err == nil && !known {
@@ -206,10 +226,20 @@ func (l *leasedLanes) ask(ctx context.Context, a ask) (roll, grant, error) {
 	}
 	a.jump = l.jumped(rec.now)
 	l.seen.registry, l.seen.host = rec.now, began
+	if l.first == 0 {
+		l.first = began
+	}
+	// Whoever lives will have renewed until then, even if the registry's clock
+	// has jumped before we came.
+	a.late = a.late || l.Now()-l.first < renewEvery+time.Second
 	for range maxRaces {
 		g, changed := rec.roll.enter(rec, a)
 		if !changed {
 			return rec.roll, g, nil
+		}
+		if l.Now()-claimed >= statementTime {
+			// We were stopped. Others may have renewed, and use what a would give.
+			return roll{}, grant{}, errors.New("this process was stopped while it renewed the lease")
 		}
 		stored, err := l.reg.store(ctx, l.budget, rec.rev, rec.roll)
 		if err != nil || stored {
@@ -271,7 +301,11 @@ func (l *leasedLanes) tell(t *Table) {
 	switch {
 	case stopped && !l.lost && t.hungry():
 		l.lost = true
-		l.Log.Warn("the database with the lanes is lost: nothing is sent until it is back", "cause", l.cause)
+		var cause []any
+		if l.cause != nil { // else another process has tried
+			cause = []any{"cause", l.cause}
+		}
+		l.Log.Warn("the database with the lanes is lost: nothing is sent until it is back", cause...)
 	case !stopped && l.lost && t.now < t.lease.until:
 		l.lost = false
 		l.Log.Info("the database with the lanes is back: sending goes on")

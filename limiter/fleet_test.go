@@ -15,7 +15,7 @@ import (
 	"time"
 )
 
-// ledgerBook is a registry in memory, as many hosts as there are ask it. It has the
+// A book is a registry in memory, as many hosts as there are ask it. It has the
 // faults of a database.
 type book struct {
 	mu     sync.Mutex

@@ -104,7 +104,7 @@ func (b *HostBudget) count(t *Table) {
 					b.Processes[i].Held++
 				}
 			}
-		case l.ready > t.now:
+		case l.lost || l.ready > t.now:
 			b.Resting++
 		}
 	}

@@ -2,6 +2,7 @@ package limiter
 
 import (
 	"fmt"
+	"slices"
 	"time"
 )
 
@@ -68,17 +69,17 @@ func (t *Table) lack(gated bool) {
 // hungry says whether somebody here wants more lanes.
 func (t *Table) hungry() bool { return t.lease.hungry > 0 && t.now-t.lease.hungry < recent }
 
-// lanesWanted is how many lanes the host has use for: all if calls wait, else
-// what was used in the last two seconds and some more.
+// lanesWanted is how many lanes the host has use for: what was used in the last two
+// seconds and some more, and much more if calls wait.
 func (t *Table) lanesWanted() int {
-	if t.hungry() {
-		return len(t.lanes)
-	}
 	used := 0
 	for _, l := range t.lanes {
 		if l.lease != away && (l.holder != 0 || l.ready > t.now-time.Second) {
 			used++
 		}
+	}
+	if t.hungry() {
+		return min(len(t.lanes), 3*used+20)
 	}
 	if used > 0 {
 		used = min(len(t.lanes), used+used/4+2)
@@ -97,14 +98,18 @@ func (t *Table) due() (now bool, wait time.Duration) {
 		return false, renewEvery
 	}
 	next := l.claimed + l.interval
-	if !l.failing && wants > l.told && t.hungry() {
+	news := slices.ContainsFunc(t.cuts[:], func(c cut) bool { return c.tell > 0 })
+	if !l.failing && (news || wants > l.told && t.hungry()) && l.interval >= renewEvery {
 		next = min(next, l.claimed+hurryEvery) // nobody knows yet
 	}
-	if l.renewer != t.self && l.until > t.now {
+	switch n := len(t.lanes); {
+	case n > l.limit:
+		next = min(next, l.claimed+hurryEvery) // who renewed sees only some of our lanes
+	case l.until <= t.now:
+	case n < l.limit:
+		next += 4 * stepIn
+	case l.renewer != t.self:
 		next += stepIn // it is the other's to do, if it lives
-	}
-	if len(t.lanes) < l.limit && l.until > t.now {
-		next += 4 * stepIn // who uses more lanes sees all of them
 	}
 	return next <= t.now, min(max(next-t.now, time.Millisecond), hurryEvery)
 }
@@ -116,6 +121,7 @@ func (t *Table) claim() ask {
 	a := ask{
 		host: l.id(), limit: len(t.lanes), pulse: pulse{Wants: t.lanesWanted()},
 		slow: map[string]int64{}, late: l.until > 0 && l.until < t.now,
+		held: l.until > 0, hungry: t.hungry(),
 	}
 	size := t.size()
 	for i := range t.cuts {
@@ -161,7 +167,7 @@ func (t *Table) renewed(r *roll, g grant, a ask, claimed time.Duration) {
 	for i := range t.lanes {
 		t.assign(i, seat.has(i), g)
 	}
-	t.release(g.surplus - t.countOf(leaving))
+	t.release(g.surplus-t.countOf(leaving), g.below)
 	if l.until == 0 {
 		l.joined = t.now
 	}
@@ -196,17 +202,23 @@ func (t *Table) assign(i int, mine bool, g grant) {
 }
 
 // release takes n more lanes out of use here, so that they can go back: those that
-// have rested longest first, small numbers before great ones. If n is negative,
-// so many that were to go back are used again.
-func (t *Table) release(n int) {
+// have rested longest first, of small numbers and great ones. If n is negative, so
+// many that were to go back are used again.
+// Those below a number go before others if somebody waits who can use no others.
+func (t *Table) release(n, below int) {
 	from, to := ours, leaving
 	if n < 0 {
 		n, from, to = -n, leaving, ours
 	}
 	for ; n > 0; n-- {
 		best := -1
-		for i, l := range t.lanes {
-			if l.lease == from && (best < 0 || t.freeAt(l) < t.freeAt(t.lanes[best])) {
+		for i := range spread(len(t.lanes)) {
+			l := t.lanes[i]
+			if l.lease != from {
+				continue
+			}
+			first := best < 0 || i < below && best >= below
+			if first || (i < below) == (best < below) && t.freeAt(l) < t.freeAt(t.lanes[best]) {
 				best = i
 			}
 		}
@@ -256,10 +268,10 @@ func (t *Table) follow(slow, told map[string]int64) {
 	}
 }
 
-// shorten notes by how much rests are shortened here: a host to which the way is
-// shorter must not have a lane before that has passed, too.
+// shorten notes by how much this process shortens rests. One to which the way is
+// shorter must not use its lanes before that has passed, too.
 func (t *Table) shorten(credit time.Duration) {
-	if t.lease.leased && credit > t.lease.credit {
+	if t.credit = credit; credit > t.lease.credit {
 		t.lease.credit, t.head = credit, true
 	}
 }

@@ -9,7 +9,8 @@
 // moment at which the call can have reached the server. No lane, no call.
 //
 // Lanes are kept by [Memory], for one process, by [File], for all processes of a
-// host, or by [Postgres], for all hosts that lease them from one table. A process that stalls sends late and rests late; one that is
+// host, or by [Postgres], for all hosts that lease them from one table. A process
+// that stalls sends late and rests late; one that is
 // stopped keeps its lanes until it goes on; one that is killed loses them to the
 // others, who let them rest first. If the store cannot be reached, nothing is
 // sent: the limiter never falls back to a guess.
@@ -143,9 +144,19 @@ func (o *Options) check() error {
 // roundTrip is the time from the request being written to its answer being there;
 // 0 if unknown. answered says whether there was an answer at all.
 //
+// late says whether it is too late for the call to leave: its lane was leased, and
+// may be another host's by now. Ask it as late as can be, right before each
+// write of the request, for a process can be stopped anywhere and for long (by
+// SIGSTOP, with its virtual machine, by a disk that hangs). If it is too late,
+// give the attempt up, call done(0, false), and Take anew. Once true, late stays so.
+// What remains is a stop between this look and the system call that writes.
+// Lanes of Memory and of File are never late: they stay taken while their process
+// is stopped. late reads a clock and no more. It may be called from several
+// goroutines, and when done was called.
+//
 // Take fails when ctx is done, when the limiter is closed, or when the store
-// cannot be used. It then holds nothing.
-func (l *Limiter) Take(ctx context.Context, api string) (done func(roundTrip time.Duration, answered bool), err error) {
+// cannot be used. It then holds nothing, and done and late are nil.
+func (l *Limiter) Take(ctx context.Context, api string) (done func(roundTrip time.Duration, answered bool), late func() bool, err error) {
 	return l.queue.Take(ctx, api)
 }
 

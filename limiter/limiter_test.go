@@ -117,7 +117,7 @@ func TestSlowDownPerAPI(t *testing.T) {
 		l := newLimiter(t, Options{QPS: 20, PerAPI: true})
 		defer l.Close()
 		for _, api := range []string{"a", "b"} {
-			done, err := l.Take(t.Context(), api)
+			done, _, err := l.Take(t.Context(), api)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -145,7 +145,7 @@ func TestRoundTripShortensTheRest(t *testing.T) {
 		defer l.Close()
 		// rest is how long after a call of 500 ms the lane is ready.
 		rest := func(trip time.Duration, answered bool) time.Duration {
-			done, err := l.Take(t.Context(), "")
+			done, _, err := l.Take(t.Context(), "")
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -193,7 +193,7 @@ func TestRoundTripIsBoundedByTheCall(t *testing.T) {
 		defer l.Close()
 		var last time.Time
 		for i := range 2 * answersNeeded {
-			done, err := l.Take(t.Context(), "")
+			done, _, err := l.Take(t.Context(), "")
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -216,7 +216,7 @@ func TestFIFO(t *testing.T) {
 		for i := range 50 {
 			want = append(want, i)
 			go func() {
-				done, err := l.Take(t.Context(), "")
+				done, _, err := l.Take(t.Context(), "")
 				if err != nil {
 					t.Error(err)
 					return
@@ -244,7 +244,7 @@ func TestBucketSpacesCalls(t *testing.T) {
 		defer l.Close()
 		start := time.Now()
 		take := func() time.Duration {
-			if _, err := l.Take(t.Context(), ""); err != nil {
+			if _, _, err := l.Take(t.Context(), ""); err != nil {
 				t.Fatal(err)
 			}
 			return time.Since(start)
@@ -283,7 +283,7 @@ func TestCheckOptions(t *testing.T) {
 		t.Errorf("New: got %v, want %v", err, refuse)
 	}
 	l := newLimiter(t, Options{QPS: 1, PerAPI: true, Lanes: lanes})
-	if _, err := l.Take(t.Context(), "x"); !errors.Is(err, refuse) {
+	if _, _, err := l.Take(t.Context(), "x"); !errors.Is(err, refuse) {
 		t.Errorf("Take: got %v, want %v", err, refuse)
 	}
 }
@@ -297,7 +297,7 @@ func TestKeys(t *testing.T) {
 	for _, perAPI := range []bool{false, true} {
 		l := newLimiter(t, Options{QPS: 10, Key: "1400000000", PerAPI: perAPI, Lanes: lanes})
 		for _, api := range []string{"get_members", "modify_user_info", "get_members"} {
-			done, err := l.Take(t.Context(), api)
+			done, _, err := l.Take(t.Context(), api)
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -23,6 +23,15 @@ func tryLock(f *os.File) (bool, error) {
 
 func unlock(f *os.File) error { return unix.Flock(int(f.Fd()), unix.LOCK_UN) }
 
+// identity tells f from other files of this host, also from its copies.
+func identity(f *os.File) uint64 {
+	var st unix.Stat_t
+	if unix.Fstat(int(f.Fd()), &st) != nil {
+		return 0
+	}
+	return uint64(st.Dev)<<40 ^ uint64(st.Ino)
+}
+
 // removed says whether f is no longer in its directory.
 func removed(f *os.File) (bool, error) {
 	var st unix.Stat_t

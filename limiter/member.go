@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/gofrs/flock"
@@ -26,6 +27,7 @@ type members struct {
 	desk *os.File      // the same file, to say what this member does; nil if that cannot be said
 	at   time.Duration // when that was last said
 	last utterance     // what was said
+	rate int           // calls in a second that were said
 }
 
 func (m *members) path(id uint32) string {
@@ -78,21 +80,32 @@ type memberState struct {
 	Waiting int           `json:"waiting"`
 }
 
+// sayAgain is how often a member says what it does.
+const sayAgain = time.Second / 2
+
 // stateSize is the size of a member's file: what is said later covers what was said
-// before.
-const stateSize = 256
+// before. A name of maxName bytes has its place, however JSON writes it.
+const (
+	stateSize = 1024
+	maxName   = 128
+)
 
 // say writes down what the member does, twice a second at most, and at once when
 // nobody waits any more. p.calls is a count that only grows.
 func (m *members) say(now time.Duration, p utterance) {
-	if m.desk == nil || now-m.at < time.Second/2 && (p.waiting > 0 || m.last.waiting == 0) {
+	if m.desk == nil || now-m.at < sayAgain && (p.waiting > 0 || m.last.waiting == 0) {
 		return
 	}
-	s := memberState{PID: os.Getpid(), Name: p.name, At: now, Waiting: p.waiting}
-	if since := now - m.at; since < 2*time.Second && m.at > 0 {
-		s.Calls = int(float64(p.calls-m.last.calls)/since.Seconds() + 0.5)
+	s := memberState{PID: os.Getpid(), Name: strings.ToValidUTF8(p.name[:min(len(p.name), maxName)], ""), At: now, Waiting: p.waiting}
+	if since := now - m.at; since >= sayAgain && since < 2*time.Second {
+		m.rate = int(float64(p.calls-m.last.calls)/since.Seconds() + 0.5)
+	} else if since >= 2*time.Second {
+		m.rate = 0
 	}
-	m.at, m.last = now, p
+	if s.Calls = m.rate; now-m.at >= sayAgain {
+		m.at, m.last.calls = now, p.calls
+	}
+	m.last.waiting = p.waiting
 	text, err := json.Marshal(s)
 	if err != nil || len(text) >= stateSize {
 		return

@@ -92,7 +92,7 @@ func (h holder) run(ctx context.Context) error {
 		return err
 	}
 	for range h.N {
-		if _, err := l.Take(ctx, ""); err != nil {
+		if _, _, err := l.Take(ctx, ""); err != nil {
 			return err
 		}
 	}

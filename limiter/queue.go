@@ -29,36 +29,37 @@ func (l *Limiter) Queue() *Queue {
 
 // Take is [Limiter.Take] for a call of this queue. The calls of one queue that
 // draw on the same budgets are served in the order in which they came.
-func (q *Queue) Take(ctx context.Context, api string) (done func(roundTrip time.Duration, answered bool), err error) {
+func (q *Queue) Take(ctx context.Context, api string) (done func(roundTrip time.Duration, answered bool), late func() bool, err error) {
 	return q.take(ctx, api, behindAll+q.tickets.Add(1))
 }
 
 // TakeAhead is Take for a call on which others depend, like the next page behind
 // a cursor: it goes before the calls of this queue that came by Take. Other
 // queues are not concerned.
-func (q *Queue) TakeAhead(ctx context.Context, api string) (done func(roundTrip time.Duration, answered bool), err error) {
+func (q *Queue) TakeAhead(ctx context.Context, api string) (done func(roundTrip time.Duration, answered bool), late func() bool, err error) {
 	return q.take(ctx, api, q.ahead.Add(1))
 }
 
 // behindAll is more than all tickets of TakeAhead.
 const behindAll = 1 << 62
 
-func (q *Queue) take(ctx context.Context, api string, ticket uint64) (done func(roundTrip time.Duration, answered bool), err error) {
+func (q *Queue) take(ctx context.Context, api string, ticket uint64) (done func(roundTrip time.Duration, answered bool), late func() bool, err error) {
 	if ctx.Err() != nil {
-		return nil, cancelled(ctx)
+		return nil, nil, cancelled(ctx)
 	}
 	b, err := q.lim.budget(api)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	h, err := b.take(ctx, q, ticket, api)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	var once sync.Once
-	return func(roundTrip time.Duration, answered bool) {
+	done = func(roundTrip time.Duration, answered bool) {
 		once.Do(func() { b.done(h, roundTrip, answered) })
-	}, nil
+	}
+	return done, func() bool { return b.late(h) }, nil
 }
 
 // SlowDown is [Limiter.SlowDown]: it slows all queues down, for they share the

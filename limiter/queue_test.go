@@ -88,13 +88,13 @@ func TestTakeAhead(t *testing.T) {
 		defer stop()
 		calls := make([]int, 3) // by Take and by TakeAhead of q, by Take of the other
 		var wg sync.WaitGroup
-		for i, take := range []func(context.Context, string) (func(time.Duration, bool), error){q.Take, q.TakeAhead, other.Take} {
+		for i, take := range []func(context.Context, string) (func(time.Duration, bool), func() bool, error){q.Take, q.TakeAhead, other.Take} {
 			workers := []int{64, 1, 64}[i]
 			var mu sync.Mutex
 			for range workers {
 				wg.Go(func() {
 					for {
-						done, err := take(ctx, "api")
+						done, _, err := take(ctx, "api")
 						if err != nil {
 							return
 						}
@@ -137,7 +137,7 @@ func TestNoCredit(t *testing.T) {
 		l := newLimiter(t, Options{QPS: 100})
 		defer l.Close()
 		busy, idle := l.Queue(), l.Queue()
-		done, err := idle.Take(t.Context(), "api")
+		done, _, err := idle.Take(t.Context(), "api")
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -165,7 +165,7 @@ func order(t *testing.T, queues map[byte]taker, calls []string, api func(call st
 	var wg sync.WaitGroup
 	for _, call := range calls {
 		wg.Go(func() {
-			done, err := queues[call[0]].Take(t.Context(), api(call))
+			done, _, err := queues[call[0]].Take(t.Context(), api(call))
 			if err != nil {
 				t.Error(err)
 				return
@@ -216,7 +216,7 @@ func TestCancelledHasNoTurn(t *testing.T) {
 		order(t, queues, []string{"z"}, func(string) string { return "" })
 		ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 		defer cancel()
-		if _, err := queues['a'].Take(ctx, ""); err == nil {
+		if _, _, err := queues['a'].Take(ctx, ""); err == nil {
 			t.Error("got a lane before the slot")
 		}
 		got := order(t, queues, []string{"a1", "b1"}, func(string) string { return "" })
@@ -288,7 +288,7 @@ func TestLineAfterCancels(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := newLimiter(t, Options{QPS: 1})
 		defer l.Close()
-		if _, err := l.Take(t.Context(), ""); err != nil {
+		if _, _, err := l.Take(t.Context(), ""); err != nil {
 			t.Fatal(err)
 		}
 		ctx, cancel := context.WithCancel(t.Context())
@@ -297,7 +297,7 @@ func TestLineAfterCancels(t *testing.T) {
 			q := l.Queue()
 			for range 5 {
 				wg.Go(func() {
-					if _, err := q.Take(ctx, ""); err == nil {
+					if _, _, err := q.Take(ctx, ""); err == nil {
 						t.Error("got a lane, and there is none")
 					}
 				})

@@ -63,8 +63,11 @@ type ask struct {
 	pulse
 	give laneSet          // its lanes that have rested and that it does not use any more
 	slow map[string]int64 // frequency refusals to tell, by API
-	late bool             // its lease had ended: it cannot tell who else was only cut off
-	jump bool             // the registry's clock has jumped
+	late bool             // it cannot tell who else is gone from who was only cut off
+	held bool             // it had a lease
+
+	hungry bool // calls wait there
+	jump   bool // the registry's clock has jumped
 }
 
 // A grant is what the roll has for a host.
@@ -72,6 +75,7 @@ type grant struct {
 	rested  laneSet // new for it, ready
 	fresh   laneSet // new for it, must rest first
 	surplus int     // lanes that it should give up to others
+	below   int     // somebody among these can use lanes below only
 	short   int     // lanes that it should have and that others must give up first
 }
 
@@ -81,8 +85,11 @@ func (r *roll) enter(rec record, a ask) (g grant, changed bool) {
 	now := rec.now.UnixMicro()
 	if rec.rev == 0 {
 		r.Server, changed = rec.server, true
+		if a.held {
+			r.Since = now // there was a roll, and it is gone
+		}
 	}
-	if r.Server != rec.server || a.jump {
+	if r.Server != rec.server || r.Since > now || a.jump { // the clock may have gone back
 		r.Server, r.Since, changed = rec.server, now, true
 	}
 	settled := now-r.Since >= leaseInTable.Microseconds()
@@ -116,7 +123,7 @@ func (r *roll) enter(rec record, a ask) (g grant, changed bool) {
 	if settled {
 		g = r.take(a.host, entitled[a.host])
 	}
-	g.surplus = r.surplus(a.host, entitled)
+	g.surplus, g.below = r.surplus(a.host, entitled)
 	g.short = max(0, entitled[a.host]-r.Hosts[a.host].Lanes.count())
 	changed = r.tell(a.slow) || changed
 	return g, changed || g.rested.count()+g.fresh.count() > 0
@@ -176,8 +183,9 @@ func (r *roll) most() (lanes int) {
 	return lanes
 }
 
-// take gives a host lanes that are nobody's, until it has n. Those with great
-// numbers go first: a host with a smaller budget can use the small ones only.
+// take gives a host lanes that are nobody's, until it has n: some of small numbers
+// and some of great ones, for a process with a smaller budget than others on its
+// host can use the small ones only.
 func (r *roll) take(host string, n int) (g grant) {
 	me := r.Hosts[host]
 	taken := laneSet{}
@@ -187,9 +195,10 @@ func (r *roll) take(host string, n int) (g grant) {
 		}
 	}
 	have := me.Lanes.count()
-	for _, free := range []bool{true, false} {
-		for lane := me.Limit - 1; lane >= 0 && have < n; lane-- {
-			if taken.has(lane) || r.Free.has(lane) != free {
+	for from, to := range r.parts(me.Limit) {
+		for lane := range spread(to) {
+			free := r.Free.has(lane)
+			if have >= n || taken.has(lane) || lane < from {
 				continue
 			}
 			if free {
@@ -207,42 +216,167 @@ func (r *roll) take(host string, n int) (g grant) {
 	return g
 }
 
-// surplus is how many lanes of a host others should have and cannot get
-// otherwise.
-func (r *roll) surplus(host string, entitled map[string]int) int {
-	missing, held := 0, 0
-	for id, h := range r.Hosts {
-		has := h.Lanes.count()
-		held += has
-		if id != host {
-			missing += max(0, entitled[id]-has)
+// parts yields the lanes below n in parts: first those that no host with fewer lanes
+// can use.
+func (r *roll) parts(n int) func(yield func(from, to int) bool) {
+	limits := []int{0, n}
+	for _, h := range r.Hosts {
+		if h.Limit < n {
+			limits = append(limits, h.Limit)
 		}
 	}
-	missing -= max(0, r.Lanes-held)
-	return max(0, min(missing, r.Hosts[host].Lanes.count()-entitled[host]))
+	slices.Sort(limits)
+	limits = slices.Compact(limits)
+	return func(yield func(from, to int) bool) {
+		for i := len(limits) - 1; i > 0; i-- {
+			if !yield(limits[i-1], limits[i]) {
+				return
+			}
+		}
+	}
+}
+
+// spread yields the numbers below n by blocks, so that the first of them are from
+// everywhere and their text is short.
+func spread(n int) func(yield func(int) bool) {
+	const most = 53 // of blocks; a prime, so that every stride meets all of them
+	block := (n + most - 1) / most
+	return func(yield func(int) bool) {
+		for i := range most {
+			first := (most - 1 - i*33%most) * block
+			for lane := first; lane < min(first+block, n); lane++ {
+				if !yield(lane) {
+					return
+				}
+			}
+		}
+	}
+}
+
+// surplus is how many lanes of a host others should have and cannot get
+// otherwise, and below which number one of them can use lanes only.
+func (r *roll) surplus(host string, entitled map[string]int) (n, below int) {
+	taken := laneSet{}
+	var short []string
+	for id, h := range r.Hosts {
+		for lane := range h.Lanes.all() {
+			taken.add(lane)
+		}
+		if id != host && entitled[id] > h.Lanes.count() {
+			short = append(short, id)
+		}
+	}
+	// Who can use few lanes first: what is left for it is there for the others, too.
+	slices.SortFunc(short, func(a, b string) int { return cmp.Compare(r.Hosts[a].Limit, r.Hosts[b].Limit) })
+	lane, free := 0, 0
+	for _, id := range short {
+		h := r.Hosts[id]
+		for ; lane < h.Limit; lane++ {
+			if !taken.has(lane) {
+				free++
+			}
+		}
+		missing := entitled[id] - h.Lanes.count()
+		got := min(missing, free)
+		free -= got
+		if n += missing - got; missing > got && (below == 0 || h.Limit < below) {
+			below = h.Limit
+		}
+	}
+	me := r.Hosts[host]
+	spare, most := max(0, me.Lanes.count()-entitled[host]), 0
+	for _, h := range r.Hosts {
+		swap := 0
+		if h.Limit < me.Limit {
+			swap = swappable(me, taken, h.Limit)
+		}
+		if most = max(most, swap); spare == 0 && swap > 0 && swap == most {
+			below = h.Limit
+		}
+	}
+	return max(0, min(n, spare+most)), below
+}
+
+// swappable is how many lanes a host has below a number for which it can have others.
+func swappable(h tenant, taken laneSet, below int) int {
+	has, others := 0, 0
+	for lane := range h.Limit {
+		switch {
+		case lane < below && h.Lanes.has(lane):
+			has++
+		case lane >= below && !taken.has(lane):
+			others++
+		}
+	}
+	return min(has, others)
 }
 
 // entitlements shares the lanes out among those who have use for them: nobody gets
 // more than that, and who gets less gets no less than any other (max-min fair).
-// If there are more hosts than lanes, they take turns.
+// Hosts that know of m lanes have no more than these m together.
 func (r *roll) entitlements(now int64) map[string]int {
-	wants := func(id string) int { return min(r.Hosts[id].Wants, r.Hosts[id].Limit) }
 	ids := slices.Sorted(maps.Keys(r.Hosts))
-	ids = slices.DeleteFunc(ids, func(id string) bool { return wants(id) <= 0 })
-	if n := len(ids); n > r.Lanes {
-		ids = rotated(ids, int(now/turnsOf.Microseconds())*r.Lanes)[:r.Lanes]
-	} else if n > 0 && r.Lanes/n < 20 {
-		ids = rotated(ids, int(now/remainderOf.Microseconds()))
-	}
-	slices.SortStableFunc(ids, func(a, b string) int { return cmp.Compare(wants(a), wants(b)) })
-	entitled := map[string]int{}
-	left := r.Lanes
-	for i, id := range ids {
-		// The last of those who want the same get what a division leaves over.
-		entitled[id] = min(wants(id), left/(len(ids)-i))
-		left -= entitled[id]
+	ids = slices.DeleteFunc(ids, func(id string) bool { return r.wants(id) <= 0 })
+	entitled, given := map[string]int{}, 0
+	for len(ids) > 0 {
+		share := r.fill(ids, r.Lanes-given, now)
+		m := r.exceeded(share, given)
+		if m > 0 {
+			few := slices.DeleteFunc(slices.Clone(ids), func(id string) bool { return r.Hosts[id].Limit > m })
+			share = r.fill(few, m-given, now)
+		}
+		for id, n := range share {
+			entitled[id] = n
+			given += n
+		}
+		ids = slices.DeleteFunc(ids, func(id string) bool { _, done := share[id]; return done })
 	}
 	return entitled
+}
+
+func (r *roll) wants(id string) int { return min(r.Hosts[id].Wants, r.Hosts[id].Limit) }
+
+// exceeded is the smallest m for which those who know of m lanes would have more
+// than these, with those that others have who know of fewer; 0 if there is none.
+func (r *roll) exceeded(share map[string]int, given int) int {
+	limits := []int{}
+	for id := range share {
+		limits = append(limits, r.Hosts[id].Limit)
+	}
+	slices.Sort(limits)
+	for _, m := range limits {
+		sum := given
+		for id, n := range share {
+			if r.Hosts[id].Limit <= m {
+				sum += n
+			}
+		}
+		if sum > m {
+			return m
+		}
+	}
+	return 0
+}
+
+// fill shares lanes out among hosts. If these are more than the lanes, they take turns.
+func (r *roll) fill(ids []string, lanes int, now int64) map[string]int {
+	share := map[string]int{}
+	for _, id := range ids {
+		share[id] = 0
+	}
+	ids = slices.Clone(ids)
+	if n := len(ids); n > lanes {
+		ids = rotated(ids, int(now/turnsOf.Microseconds())*lanes)[:lanes]
+	} else if lanes/n < 20 {
+		ids = rotated(ids, int(now/remainderOf.Microseconds()))
+	}
+	slices.SortStableFunc(ids, func(a, b string) int { return cmp.Compare(r.wants(a), r.wants(b)) })
+	for i, id := range ids {
+		// The last of those who want the same get what a division leaves over.
+		share[id] = min(r.wants(id), lanes/(len(ids)-i))
+		lanes -= share[id]
+	}
+	return share
 }
 
 func rotated(ids []string, by int) []string {

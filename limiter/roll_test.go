@@ -38,6 +38,29 @@ func TestLaneSet(t *testing.T) {
 	}
 }
 
+func TestSpread(t *testing.T) {
+	for _, n := range []int{1, 2, 52, 53, 54, 200, 5000, 100000} {
+		seen := make([]bool, n)
+		low := 0
+		count := 0
+		for lane := range spread(n) {
+			if seen[lane] {
+				t.Fatalf("%d: lane %d twice", n, lane)
+			}
+			seen[lane] = true
+			if count++; count <= n/2 && lane < n/2 {
+				low++
+			}
+		}
+		if count != n {
+			t.Errorf("%d: got %d lanes", n, count)
+		}
+		if n >= 200 && (low < n/5 || low > n*3/10) {
+			t.Errorf("%d: got %d small numbers in the first half, want about %d", n, low, n/4)
+		}
+	}
+}
+
 func FuzzLaneSet(f *testing.F) {
 	f.Add("0-99,150")
 	f.Fuzz(func(t *testing.T, text string) {
@@ -83,6 +106,31 @@ func TestEntitlements(t *testing.T) {
 			if got[id] != tt.want[i] {
 				t.Errorf("%s: host %d: got %d lanes, want %d", tt.name, i, got[id], tt.want[i])
 			}
+		}
+	}
+}
+
+// Hosts that know of fewer lanes share these, and the others have the rest.
+func TestEntitlementsOfSizes(t *testing.T) {
+	tests := []struct{ limits, want []int }{
+		{[]int{200, 66}, []int{134, 66}},
+		{[]int{200, 66, 66}, []int{134, 33, 33}},
+		{[]int{200, 120, 40}, []int{80, 80, 40}},
+		{[]int{200, 10, 10, 20}, []int{180, 5, 5, 10}},
+		{[]int{50, 50, 1, 1, 1}, []int{24, 25, 1, 0, 0}},
+	}
+	for _, tt := range tests {
+		r := &roll{Hosts: map[string]tenant{}}
+		for i, n := range tt.limits {
+			r.Hosts[fmt.Sprint(i)] = tenant{Limit: n, pulse: pulse{Wants: n}}
+			r.Lanes = max(r.Lanes, n)
+		}
+		var got []int
+		for i := range tt.limits {
+			got = append(got, r.entitlements(0)[fmt.Sprint(i)])
+		}
+		if diff := cmp.Diff(tt.want, got); diff != "" {
+			t.Errorf("%v (-want +got):\n%s", tt.limits, diff)
 		}
 	}
 }

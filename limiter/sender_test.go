@@ -7,6 +7,7 @@ import (
 	"io"
 	"log/slog"
 	"math/rand/v2"
+	"net"
 	"net/http"
 	"net/http/httptrace"
 	"os"
@@ -41,7 +42,30 @@ type call struct {
 }
 
 // pace waits until a call may leave, and is told when the attempt has ended.
-type pace func(context.Context) (done func(roundTrip time.Duration, answered bool), err error)
+type pace func(context.Context) (done func(roundTrip time.Duration, answered bool), late func() bool, err error)
+
+func never() bool { return false }
+
+// A fencedConn asks before each write whether it is too late, as the client of
+// chatbatch does.
+type fencedConn struct {
+	net.Conn
+	late atomic.Pointer[func() bool]
+}
+
+func dialFenced(ctx context.Context, network, addr string) (net.Conn, error) {
+	conn, err := new(net.Dialer).DialContext(ctx, network, addr)
+	return &fencedConn{Conn: conn}, err
+}
+
+var errLate = errors.New("the lease of the lane has ended")
+
+func (c *fencedConn) Write(p []byte) (int, error) {
+	if late := c.late.Load(); late != nil && (*late)() {
+		return 0, errLate
+	}
+	return c.Conn.Write(p)
+}
 
 // run calls until ctx is done, and prints its calls. At the first answer it prints
 // that there is one.
@@ -56,7 +80,7 @@ func (s sender) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	transport := &http.Transport{MaxIdleConnsPerHost: 1000}
+	transport := &http.Transport{MaxIdleConnsPerHost: 1000, DialContext: dialFenced}
 	c := &caller{sender: s, client: &http.Client{Transport: transport}, clock: newWallClock(), slowDown: slowDown}
 	if s.Rate > 0 {
 		err = c.offer(ctx, p)
@@ -80,20 +104,20 @@ func (s sender) pace() (p pace, slowDown func(api string), closeIt func() error,
 	none := func() error { return nil }
 	switch {
 	case s.Free:
-		return func(context.Context) (func(time.Duration, bool), error) {
-			return func(time.Duration, bool) {}, nil
+		return func(context.Context) (func(time.Duration, bool), func() bool, error) {
+			return func(time.Duration, bool) {}, never, nil
 		}, func(string) {}, none, nil
 	case s.Burst > 0:
 		b := rate.NewLimiter(rate.Limit(s.QPS), s.Burst)
-		return func(ctx context.Context) (func(time.Duration, bool), error) {
-			return func(time.Duration, bool) {}, b.Wait(ctx)
+		return func(ctx context.Context) (func(time.Duration, bool), func() bool, error) {
+			return func(time.Duration, bool) {}, never, b.Wait(ctx)
 		}, func(string) {}, none, nil
 	}
 	l, err := New(Options{QPS: s.QPS, Key: s.Key, Lanes: s.lanes()})
 	if err != nil {
 		return nil, nil, nil, err
 	}
-	return func(ctx context.Context) (func(time.Duration, bool), error) { return l.Take(ctx, "api") }, l.SlowDown, l.Close, nil
+	return func(ctx context.Context) (func(time.Duration, bool), func() bool, error) { return l.Take(ctx, "api") }, l.SlowDown, l.Close, nil
 }
 
 // caller makes the calls of one sender.
@@ -158,7 +182,7 @@ func (c *caller) offer(ctx context.Context, p pace) error {
 func (c *caller) one(ctx context.Context, p pace) error {
 	for {
 		this := call{Wanted: c.clock.now()}
-		done, err := p(ctx)
+		done, late, err := p(ctx)
 		this.Allowed = c.clock.now()
 		if err != nil {
 			if ctx.Err() != nil || strings.Contains(err.Error(), "deadline") {
@@ -170,7 +194,7 @@ func (c *caller) one(ctx context.Context, p pace) error {
 		n := len(c.calls)
 		c.calls = append(c.calls, this)
 		c.mu.Unlock()
-		refused := c.post(n, &this)
+		refused := c.post(n, &this, late)
 		if this.Answered > 0 {
 			c.goes.Do(func() { c.said = say(true) })
 		}
@@ -187,10 +211,14 @@ func (c *caller) one(ctx context.Context, p pace) error {
 	}
 }
 
-// post makes one HTTP request and notes in this how it went.
-func (c *caller) post(n int, this *call) (refused bool) {
+// post makes one HTTP request, unless it is too late for it, and notes in this how
+// it went.
+func (c *caller) post(n int, this *call, late func() bool) (refused bool) {
 	var wrote atomic.Int64 // the server may answer before the transport tells
-	trace := &httptrace.ClientTrace{WroteRequest: func(httptrace.WroteRequestInfo) { wrote.Store(int64(c.clock.now())) }}
+	trace := &httptrace.ClientTrace{
+		GotConn:      func(g httptrace.GotConnInfo) { g.Conn.(*fencedConn).late.Store(&late) },
+		WroteRequest: func(httptrace.WroteRequestInfo) { wrote.Store(int64(c.clock.now())) },
+	}
 	// It does not end with ctx: what has its lane shall be counted.
 	req, err := http.NewRequestWithContext(httptrace.WithClientTrace(context.Background(), trace),
 		http.MethodPost, fmt.Sprintf("%s/%s/%d", c.URL, c.Name, n), nil)

@@ -70,7 +70,7 @@ func TestKilledHolder(t *testing.T) {
 	defer l.Close()
 	ctx, cancel := context.WithTimeout(t.Context(), 500*time.Millisecond)
 	defer cancel()
-	if _, err := l.Take(ctx, ""); !errors.Is(err, context.DeadlineExceeded) {
+	if _, _, err := l.Take(ctx, ""); !errors.Is(err, context.DeadlineExceeded) {
 		t.Fatalf("holder lives: got %v, want the deadline", err)
 	}
 	killed := time.Now()
@@ -78,7 +78,7 @@ func TestKilledHolder(t *testing.T) {
 		t.Fatal(err)
 	}
 	for i := range 5 {
-		if _, err := l.Take(t.Context(), ""); err != nil {
+		if _, _, err := l.Take(t.Context(), ""); err != nil {
 			t.Fatal(err)
 		}
 		if i == 0 {
@@ -107,7 +107,7 @@ func TestStoppedHolderKeepsItsLanes(t *testing.T) {
 	defer l.Close()
 	ctx, cancel := context.WithTimeout(t.Context(), 2500*time.Millisecond)
 	defer cancel()
-	if _, err := l.Take(ctx, ""); !errors.Is(err, context.DeadlineExceeded) {
+	if _, _, err := l.Take(ctx, ""); !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("got %v, want the deadline", err)
 	}
 }

@@ -37,8 +37,9 @@ type Table struct {
 	// to look, or there are no other holders.
 	dead func(holder uint32) bool
 
-	rest time.Duration // of a lane, once settle has said so
-	said utterance     // by this process
+	rest   time.Duration // of a lane, once settle has said so
+	credit time.Duration // by which this process shortens rests, once shorten has said so
+	said   utterance     // by this process
 
 	head    bool          // lease changed
 	cutHead [maxCuts]bool // that cut changed
@@ -157,13 +158,14 @@ func (t *Table) pick(of int) (best int, wait time.Duration, gated bool) {
 			continue
 		}
 		size++
-		if l.holder != 0 || l.ready > t.now {
+		ready := t.readyHere(l)
+		if l.holder != 0 || ready > t.now {
 			busy++
 			if l.api == of {
 				busyOf++
 			}
 			if l.holder == 0 {
-				wait = min(wait, l.ready-t.now)
+				wait = min(wait, ready-t.now)
 			}
 		} else if best < 0 || l.ready < t.lanes[best].ready {
 			best = i
@@ -215,6 +217,15 @@ func (t *Table) reclaim(rest time.Duration) (found bool) {
 		}
 	}
 	return found
+}
+
+// readyHere is when this process may use a lane. Another's rest may count on the
+// next call to take as long as its own do at least.
+func (t *Table) readyHere(l *lane) time.Duration {
+	if l.user == t.self {
+		return l.ready
+	}
+	return l.ready + max(0, t.lease.credit-t.credit)
 }
 
 // usable says whether lane i is one that this host may use now.

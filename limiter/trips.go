@@ -11,6 +11,7 @@ const (
 	// that are being made side by side.
 	answersNeeded = 100
 	warmUp        = 20
+	enough        = 500
 
 	// kept is how many of the last round trips give the usual one, which is found
 	// anew after sorted of them.
@@ -28,9 +29,10 @@ const (
 // least, and the fastest service and way back, which this one took.
 //
 // Only their sum can be seen, and if both ways are uneven, even the smallest of many
-// sums is more than the sum of the smallest. So half of what the usual round
-// trip is longer than the smallest is taken off. With a fourth, two even spreads
-// are right from some hundred answers on.
+// sums is more than the sum of the smallest. So a part of what the usual round
+// trip is longer than the smallest is taken off: half, and a fourth when enough
+// answers are known. (If both ways spread evenly over h, the smallest of n sums
+// is h·√(2/n) too long, give or take as much, and the usual one h.)
 type trips struct {
 	answers int
 	min     time.Duration   // of the last memory answers and more, up to twice as many
@@ -73,5 +75,9 @@ func (s *trips) credit() time.Duration {
 	if s.answers < answersNeeded {
 		return 0
 	}
-	return max(0, s.min-max(0, s.usual-s.min)/2)
+	spread := max(0, s.usual-s.min)
+	if s.answers < enough {
+		return max(0, s.min-spread/2)
+	}
+	return max(0, s.min-spread/4)
 }

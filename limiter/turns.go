@@ -48,6 +48,22 @@ func (t *Table) yield(i, size int) (wait time.Duration) {
 	return min(poll, left)
 }
 
+// atOnce is how many lanes this process may take in a second: what the others leave,
+// and its share at least.
+func (t *Table) atOnce() int {
+	size, others := 0, 0
+	for i := range t.lanes {
+		if !t.usable(i) {
+			continue
+		}
+		size++
+		if l := &t.lanes[i]; l.user != t.self && (l.holder != 0 || l.ready > t.now) {
+			others++
+		}
+	}
+	return max(t.share(size), size-others)
+}
+
 // had is how many lanes this process has used in the last second.
 func (t *Table) had() (n int) {
 	for i := range t.lanes {

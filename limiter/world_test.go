@@ -91,16 +91,20 @@ func (w *world) frozen() {
 
 // A taker is a Limiter or a Queue of one.
 type taker interface {
-	Take(ctx context.Context, api string) (done func(service time.Duration, answered bool), err error)
+	Take(ctx context.Context, api string) (done func(service time.Duration, answered bool), late func() bool, err error)
 	SlowDown(api string)
 }
 
-// call is one call, from its lane to its answer.
-func (w *world) call(l taker, done func(time.Duration, bool)) {
+// call is one call, from its lane to its answer. It asks late right before it leaves.
+func (w *world) call(l taker, done func(time.Duration, bool), late func() bool) {
 	if rand.Float64() < w.stall {
 		time.Sleep(upTo(4 * time.Second))
 	}
 	w.frozen()
+	if late() {
+		done(0, false)
+		return
+	}
 	sent := time.Now()
 	there := w.path + upTo(w.jitter)
 	w.mu.Lock()
@@ -130,14 +134,14 @@ func (w *world) run(t *testing.T, l taker, workers int, d time.Duration) {
 	for range workers {
 		wg.Go(func() {
 			for {
-				done, err := l.Take(ctx, cmp.Or(w.api, "api"))
+				done, late, err := l.Take(ctx, cmp.Or(w.api, "api"))
 				if err != nil {
 					if !errors.Is(err, context.DeadlineExceeded) && !(w.dies && errors.Is(err, ErrClosed)) {
 						t.Errorf("got %v, want the deadline", err)
 					}
 					return
 				}
-				w.call(l, done)
+				w.call(l, done, late)
 			}
 		})
 	}

@@ -69,7 +69,7 @@ func (j *job) printPlan(kind string, t jobs.Totals) {
 	} {
 		fmt.Fprintf(out, "  %-10s  %s\n", line.name, humanize.Comma(line.n))
 	}
-	fmt.Fprintf(out, "  %-10s  %v at %d calls a second\n", "time", t.Duration(j.rate()), j.qps)
+	fmt.Fprintf(out, "  %-10s  %v at %d calls a second\n", "time", t.Duration(j.rate()), j.rate())
 	if isExport(kind) {
 		fmt.Fprintln(out, "  a group takes a call for each page of its members: there may be more")
 	}

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"regexp"
 
 	"chatbatch/io/ledger"
 	"chatbatch/io/roster"
@@ -57,6 +58,10 @@ func usage(format string, args ...any) error {
 	return &codedError{exitUsage, fmt.Errorf(format, args...)}
 }
 
+// addressPassword finds user and password of an address. One that stands where no
+// address is expected would be quoted as what it was taken for.
+var addressPassword = regexp.MustCompile(`(://)[^/\s"'@]*:[^\s"'@]*@`)
+
 // exitCode says how the program ends after err, and prints err.
 func exitCode(err error, stderr io.Writer) int {
 	if err == nil {
@@ -64,7 +69,7 @@ func exitCode(err error, stderr io.Writer) int {
 	}
 	code := codeOf(err)
 	if coded, ok := errors.AsType[*codedError](err); !ok || coded.err != nil {
-		fmt.Fprintf(stderr, "chatbatch: %v\n", err)
+		fmt.Fprintf(stderr, "chatbatch: %s\n", addressPassword.ReplaceAllString(err.Error(), "$1…@"))
 	}
 	return code
 }

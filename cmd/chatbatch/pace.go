@@ -35,6 +35,7 @@ type sampler struct {
 	pending []ledger.Second // not in the book yet
 	short   int             // lanes that were out of use in the newest second
 	written time.Time       // when pending was last put into the book
+	had     bool            // lanes could be used before
 	broken  bool            // the book takes no more, and that was said
 }
 
@@ -65,6 +66,9 @@ func (s *sampler) run(ctx context.Context) {
 func (s *sampler) sample(now time.Time) {
 	seconds := s.take()
 	usable, of := s.lanes()
+	if s.had = s.had || usable > 0; !s.had {
+		of = 0 // the first lease is on its way
+	}
 	if len(seconds) == 0 && of > 0 && of-usable != s.short {
 		seconds = []ledger.Second{{Unix: now.Unix()}}
 	}
@@ -113,7 +117,11 @@ func (b *begun) lanes() (usable, of int) {
 func usableLanes(all []limiter.Status, api string) (usable, of int) {
 	for _, s := range all {
 		if s.API == "" || s.API == api {
-			return max(0, s.Leased-max(s.OutOfUse, s.SlowAPIs[api])), s.Lanes
+			of = s.Leased
+			if of == 0 { // the lease has ended
+				of = s.Lanes
+			}
+			return max(0, s.Leased-max(s.OutOfUse, s.SlowAPIs[api])), of
 		}
 	}
 	return 0, 0

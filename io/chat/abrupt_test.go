@@ -5,7 +5,6 @@ package chat
 import (
 	"bytes"
 	"context"
-	"crypto/tls"
 	"errors"
 	"io"
 	"net"
@@ -124,7 +123,7 @@ func TestConnectionsAreAbrupt(t *testing.T) {
 		if err := ping(ctx, c); err != nil {
 			t.Fatal(err)
 		}
-		if !lingersNot(t, got.(*tls.Conn).NetConn()) {
+		if !lingersNot(t, fencedIn(got)) {
 			t.Errorf("HTTP/2 %v: the connection would go on sending", h2)
 		}
 	}
@@ -133,7 +132,7 @@ func TestConnectionsAreAbrupt(t *testing.T) {
 // lingersNot says whether closing conn drops what it has not sent.
 func lingersNot(t *testing.T, conn net.Conn) bool {
 	t.Helper()
-	raw, err := conn.(*net.TCPConn).SyscallConn()
+	raw, err := conn.(*fencedConn).Conn.(*net.TCPConn).SyscallConn()
 	if err != nil {
 		t.Fatal(err)
 	}

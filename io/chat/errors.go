@@ -56,6 +56,7 @@ const (
 	ReasonRedirect = "redirect"  // a 3xx; it was not followed
 	ReasonNotJSON  = "not_json"  // no JSON object with an ErrorCode
 	ReasonTooLarge = "too_large" // more than 16 MiB
+	ReasonLate     = "late"      // nothing was sent, since it was too late, see [WithFence]
 	ReasonOther    = "other"
 )
 

@@ -30,12 +30,14 @@ const (
 
 // NewHTTPClient returns an HTTP client for conns calls at a time. It keeps
 // that many connections to the server and opens no more; the default of two
-// idle ones would make most calls pay for a TLS handshake. It uses HTTP/2
-// where the server does, takes proxies from the environment, and follows no
-// redirect. conns below 1 counts as 1.
+// idle ones would make most calls pay for a TLS handshake. It takes proxies
+// from the environment and follows no redirect. conns below 1 counts as 1.
 //
 // A call that was given up does not reach the server later from the kernel's
-// send buffer, see abrupt.
+// send buffer, see abrupt, and one whose turn is over is not written, see
+// [WithFence]. Therefore it speaks HTTP/1.1 only: a connection of HTTP/2 is shared
+// by many calls. It is not closed with one of them, and who writes to it
+// writes what several of them have left there.
 func NewHTTPClient(conns int) *http.Client {
 	conns = max(1, conns)
 	t, ok := http.DefaultTransport.(*http.Transport)
@@ -48,7 +50,12 @@ func NewHTTPClient(conns int) *http.Client {
 	t.MaxIdleConnsPerHost = conns
 	t.MaxConnsPerHost = conns
 	t.IdleConnTimeout = 50 * time.Second // below the usual 60 to 75 s of servers: theirs is not documented
-	t.ForceAttemptHTTP2 = true
+	t.ForceAttemptHTTP2 = false
+	t.Protocols = new(http.Protocols)
+	t.Protocols.SetHTTP1(true)
+	if t.TLSClientConfig != nil {
+		t.TLSClientConfig.NextProtos = []string{"http/1.1"} // the default transport has put h2 before it
+	}
 	t.MaxResponseHeaderBytes = maxRefusal
 	t.DialContext = abrupt(t.DialContext)
 	return &http.Client{Transport: t, CheckRedirect: noRedirect}
@@ -58,27 +65,30 @@ func NewHTTPClient(conns int) *http.Client {
 type dialer func(ctx context.Context, network, addr string) (net.Conn, error)
 
 // abrupt makes the connections of dial forget what they have not sent when they
-// are closed (SO_LINGER 0). The transport closes the connection of an HTTP/1
-// call that is given up; the kernel would go on sending what lies in its buffer,
-// for minutes, and the call would arrive when its turn has long been given to another.
+// are closed (SO_LINGER 0), and makes room for a fence in each. The transport closes
+// the connection of a call that is given up; the kernel would go on sending what
+// lies in its buffer, for minutes, and the call would arrive when its turn has
+// long been given to another.
 //
 // Such a connection ends with a reset instead of a FIN, also when it has been idle.
 // That takes nothing away: an idle one has nothing unsent, each answer on it was read
 // whole, and the server has no more to send on it.
 //
-// What a proxy has taken is out of reach, and so is an HTTP/2 connection, which
-// is not closed with one of its calls.
+// What a proxy has taken is out of reach.
 func abrupt(dial dialer) dialer {
 	if dial == nil { // a transport that was replaced by the program
 		dial = new(net.Dialer).DialContext
 	}
 	return func(ctx context.Context, network, addr string) (net.Conn, error) {
 		conn, err := dial(ctx, network, addr)
-		if tcp, ok := conn.(*net.TCPConn); ok && err == nil {
+		if err != nil {
+			return nil, err
+		}
+		if tcp, ok := conn.(*net.TCPConn); ok {
 			// It fails only for a connection that is closed.
 			_ = tcp.SetLinger(0)
 		}
-		return conn, err
+		return &fencedConn{Conn: conn}, nil
 	}
 }
 
@@ -101,17 +111,21 @@ func (c *Client) post(ctx context.Context, service, command string, body []byte)
 	attempt, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
 	traced, watch := follow(attempt)
+	traced, before := guard(traced)
 	req, err := c.request(traced, service, command, sig, body)
 	if err != nil {
 		return nil, sig, fmt.Errorf("%s: make request: %w", command, withoutURL(err, sig))
 	}
-	got, te := c.exchange(req, sig, watch, t)
+	got, te := c.exchange(req, sig, before, watch, t)
 	if te == nil {
 		return got, sig, nil
 	}
 	switch {
 	case ctx.Err() != nil:
 		return nil, sig, interrupted(ctx, command)
+	case before.stopped.Load():
+		// The transport may have put it otherwise.
+		te = &TransportError{Reason: ReasonLate, Err: ErrLate}
 	case attempt.Err() != nil && !t.Answered:
 		// Not wrapped: the caller's own deadline must not be mixed up with it.
 		te = &TransportError{Status: te.Status, Reason: ReasonTimeout, Err: fmt.Errorf("no answer within %v", timeout)}
@@ -152,9 +166,12 @@ func (c *Client) request(ctx context.Context, service, command, sig string, body
 	return req, nil
 }
 
-// exchange sends req and reads the answer to its end, so that the connection
-// serves the next call.
-func (c *Client) exchange(req *http.Request, sig string, watch *stopwatch, t *Timing) ([]byte, *TransportError) {
+// exchange sends req, unless the fence before it stops that, and reads the answer to its end, so
+// that the connection serves the next call.
+func (c *Client) exchange(req *http.Request, sig string, before *fence, watch *stopwatch, t *Timing) ([]byte, *TransportError) {
+	if err := before.check(); err != nil {
+		return nil, broken(0, err, sig)
+	}
 	client := *c.HTTP
 	client.CheckRedirect = noRedirect
 	resp, err := client.Do(req)

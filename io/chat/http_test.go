@@ -1,7 +1,6 @@
 package chat
 
 import (
-	"crypto/tls"
 	"crypto/x509"
 	"io"
 	"net"
@@ -69,7 +68,7 @@ func TestConnectionIsUsedAgain(t *testing.T) {
 
 func TestPool(t *testing.T) {
 	for _, h2 := range []bool{false, true} {
-		t.Run(map[bool]string{false: "HTTP/1.1", true: "HTTP/2"}[h2], func(t *testing.T) {
+		t.Run(map[bool]string{false: "HTTP/1.1", true: "a server that has HTTP/2"}[h2], func(t *testing.T) {
 			var protos sync.Map
 			var conns callers
 			srv := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -85,7 +84,7 @@ func TestPool(t *testing.T) {
 			c.Endpoint, c.HTTP = srv.URL, NewHTTPClient(8)
 			trusted := x509.NewCertPool()
 			trusted.AddCert(srv.Certificate())
-			c.HTTP.Transport.(*http.Transport).TLSClientConfig = &tls.Config{RootCAs: trusted}
+			c.HTTP.Transport.(*http.Transport).TLSClientConfig.RootCAs = trusted
 			defer c.HTTP.CloseIdleConnections()
 			var wg sync.WaitGroup
 			for range 32 {
@@ -101,8 +100,8 @@ func TestPool(t *testing.T) {
 			if n := conns.count(); n > 16 { // 8 at a time; some may be replaced on a busy host
 				t.Errorf("got %d connections, want about 8", n)
 			}
-			if _, two := protos.Load(2); two != h2 {
-				t.Errorf("HTTP/2 used: %v, want %v", two, h2)
+			if _, two := protos.Load(2); two {
+				t.Error("HTTP/2 is used")
 			}
 		})
 	}
@@ -137,9 +136,9 @@ func TestOneRequestPerCall(t *testing.T) {
 
 func TestNewHTTPClient(t *testing.T) {
 	tr := NewHTTPClient(64).Transport.(*http.Transport)
-	if tr.MaxIdleConnsPerHost != 64 || tr.MaxConnsPerHost != 64 || tr.MaxIdleConns != 0 || tr.IdleConnTimeout <= 0 || tr.IdleConnTimeout >= time.Minute || !tr.ForceAttemptHTTP2 || tr.Proxy == nil {
-		t.Errorf("got idle per host %d, per host %d, idle %d for %v, HTTP/2 %v, proxy %v", tr.MaxIdleConnsPerHost, tr.MaxConnsPerHost,
-			tr.MaxIdleConns, tr.IdleConnTimeout, tr.ForceAttemptHTTP2, tr.Proxy != nil)
+	if tr.MaxIdleConnsPerHost != 64 || tr.MaxConnsPerHost != 64 || tr.MaxIdleConns != 0 || tr.IdleConnTimeout <= 0 || tr.IdleConnTimeout >= time.Minute || tr.Proxy == nil {
+		t.Errorf("got idle per host %d, per host %d, idle %d for %v, proxy %v", tr.MaxIdleConnsPerHost, tr.MaxConnsPerHost,
+			tr.MaxIdleConns, tr.IdleConnTimeout, tr.Proxy != nil)
 	}
 	if d := http.DefaultTransport.(*http.Transport); d.MaxConnsPerHost != 0 {
 		t.Errorf("the default transport was changed: %d connections a host", d.MaxConnsPerHost)

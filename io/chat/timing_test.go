@@ -123,7 +123,7 @@ func TestTimingOfEarlyAnswer(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, te := c.exchange(req, testSig, watch, &got); te != nil {
+	if _, te := c.exchange(req, testSig, &fence{}, watch, &got); te != nil {
 		t.Fatal(te)
 	}
 	if got != (Timing{Answered: true}) {

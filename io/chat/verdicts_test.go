@@ -217,7 +217,7 @@ func TestRulingsHold(t *testing.T) {
 }
 
 var reasons = []string{ReasonTimeout, ReasonReset, ReasonEOF, ReasonDNS, ReasonTLS, ReasonConnect, ReasonStatus,
-	ReasonRedirect, ReasonNotJSON, ReasonTooLarge, ReasonOther}
+	ReasonRedirect, ReasonNotJSON, ReasonTooLarge, ReasonLate, ReasonOther}
 
 func TestJudge(t *testing.T) {
 	for _, tt := range []struct {
@@ -231,6 +231,7 @@ func TestJudge(t *testing.T) {
 		{"wrapped refusal", fmt.Errorf("chunk 3: %w", &Error{Code: 60011}), Slow, ClassServerError},
 		{"FAIL with 0", &Error{}, Retry, ClassServerError},
 		{"time-out", &TransportError{Reason: ReasonTimeout}, Retry, ClassNoAnswer},
+		{"not sent", &TransportError{Reason: ReasonLate, Err: ErrLate}, Retry, ClassNoAnswer},
 		{"wrapped reset", fmt.Errorf("x: %w", &TransportError{Reason: ReasonReset}), Retry, ClassNoAnswer},
 		{"too large", &TransportError{Reason: ReasonTooLarge, Status: 200}, Retry, ClassNoAnswer},
 		{"redirect", &TransportError{Reason: ReasonRedirect, Status: 302}, StopRun, ""},
