@@ -379,23 +379,3 @@ func TestFleetUnderRandomFaults(t *testing.T) {
 		})
 	}
 }
-
-// fault lets one thing happen that can happen. A registry that forgets is in
-// [TestFleetEvents]: it may forget only what a replica can lag behind.
-func (f *fleet) fault(t *testing.T) {
-	b, h := f.book, f.hosts[rand.IntN(len(f.hosts))]
-	what := []string{"cut", "hang", "deaf", "", "", "clock", "server"}[rand.IntN(7)]
-	t.Logf("%v: %q", time.Since(f.start).Round(time.Millisecond), what)
-	switch what {
-	case "clock":
-		b.mu.Lock()
-		b.skew += upTo(20*time.Second) - 10*time.Second
-		b.mu.Unlock()
-	case "server":
-		b.mu.Lock()
-		b.server += "'"
-		b.mu.Unlock()
-	default:
-		h.desk.set(what)
-	}
-}

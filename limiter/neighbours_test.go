@@ -2,6 +2,7 @@ package limiter
 
 import (
 	"fmt"
+	"math/rand/v2"
 	"slices"
 	"sync"
 	"testing"
@@ -152,5 +153,25 @@ func TestLightNeighbours(t *testing.T) {
 				t.Errorf("%d light ones: got use %.4f, at most %d in one second, want at least 0.94, at most 200", light, use, worstSecond(all))
 			}
 		})
+	}
+}
+
+// fault lets one thing happen that can happen. A registry that forgets is in
+// [TestFleetEvents]: it may forget only what a replica can lag behind.
+func (f *fleet) fault(t *testing.T) {
+	b, h := f.book, f.hosts[rand.IntN(len(f.hosts))]
+	what := []string{"cut", "hang", "deaf", "", "", "clock", "server"}[rand.IntN(7)]
+	t.Logf("%v: %q", time.Since(f.start).Round(time.Millisecond), what)
+	switch what {
+	case "clock":
+		b.mu.Lock()
+		b.skew += upTo(20*time.Second) - 10*time.Second
+		b.mu.Unlock()
+	case "server":
+		b.mu.Lock()
+		b.server += "'"
+		b.mu.Unlock()
+	default:
+		h.desk.set(what)
 	}
 }

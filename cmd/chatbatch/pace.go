@@ -102,8 +102,8 @@ func (b *begun) sampler(log *slog.Logger) *sampler {
 	return &sampler{take: b.meter.TakePace, lanes: b.lanes, book: b.ledger, log: log}
 }
 
-// lanes is how many lanes the calls for the rows of b can use now, and how many
-// there are when all can be used; 0, 0 if that is not known.
+// lanes is how many lanes the calls for the rows of b can use now, and of how many
+// that this host has: all, unless they are leased; 0, 0 if that is not known.
 func (b *begun) lanes() (usable, of int) {
 	all, err := b.conn.limiter.Status()
 	if err != nil {

@@ -172,7 +172,7 @@ func TestUsableLanes(t *testing.T) {
 		{"for this API", []limiter.Status{{Lanes: 20, Leased: 20, OutOfUse: 3, SlowAPIs: slow(api, 5)}}, 15, 20},
 		{"more of them for all", []limiter.Status{{Lanes: 20, Leased: 20, OutOfUse: 6, SlowAPIs: slow(api, 5)}}, 14, 20},
 		{"for another API", []limiter.Status{{Lanes: 20, Leased: 20, SlowAPIs: slow("another", 5)}}, 20, 20},
-		{"some leased", []limiter.Status{{Lanes: 20, Leased: 8, OutOfUse: 3}}, 5, 20},
+		{"some leased", []limiter.Status{{Lanes: 20, Leased: 8, OutOfUse: 3}}, 5, 8},
 		{"the lease is over", []limiter.Status{{Lanes: 20, OutOfUse: 3}}, 0, 20},
 		{"the listing of groups is not meant", []limiter.Status{{Lanes: 20, Leased: 20}, {API: chat.CommandGroupList, Lanes: 1, Leased: 1}}, 20, 20},
 		{name: "nor when it is alone", status: []limiter.Status{{API: chat.CommandGroupList, Lanes: 1, Leased: 1}}},
