@@ -68,9 +68,9 @@ func TestFleetOfSizes(t *testing.T) {
 				f := &fleet{book: newBook(), n: 200, start: time.Now()}
 				var all sync.WaitGroup
 				for i, n := range tt.limits {
-					f.hosts = append(f.hosts, newHost(t, f.book, i, n))
+					h := newHost(t, f.book, i, n)
+					f.hosts = append(f.hosts, h)
 					all.Go(func() {
-						h := f.hosts[i]
 						time.Sleep(time.Duration(i) * 5 * time.Second)
 						h.world.run(t, h.lim, 64, 60*time.Second)
 						h.lim.Close()

@@ -235,6 +235,9 @@ func (t *Table) usable(i int) bool {
 
 // size is how many lanes this host may use now.
 func (t *Table) size() (n int) {
+	if !t.lease.leased {
+		return len(t.lanes)
+	}
 	for i := range t.lanes {
 		if t.usable(i) {
 			n++

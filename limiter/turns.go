@@ -51,17 +51,17 @@ func (t *Table) yield(i, size int) (wait time.Duration) {
 // atOnce is how many lanes this process may take in a second: what the others leave,
 // and its share at least.
 func (t *Table) atOnce() int {
-	size, others := 0, 0
+	size, others := t.size(), 0
+	share := t.share(size)
+	if share == size {
+		return size // nobody else waits
+	}
 	for i := range t.lanes {
-		if !t.usable(i) {
-			continue
-		}
-		size++
-		if l := &t.lanes[i]; l.user != t.self && (l.holder != 0 || l.ready > t.now) {
+		if l := &t.lanes[i]; t.usable(i) && l.user != t.self && (l.holder != 0 || l.ready > t.now) {
 			others++
 		}
 	}
-	return max(t.share(size), size-others)
+	return max(share, size-others)
 }
 
 // had is how many lanes this process has used in the last second.
