@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"chatbatch/io/chat"
+	"chatbatch/io/chat/chatsim"
 	"chatbatch/io/ledger"
 	"chatbatch/io/roster"
 )
@@ -216,4 +217,12 @@ func newDoor() (*Door, *openLimiter) {
 // refuse is an answer with an ErrorCode.
 func refuse(code chat.Code) error {
 	return &chat.Error{Command: "test", Code: code, Info: "as the test wants it"}
+}
+
+// useAtWork is the share of qps calls a second that arrived while there was work
+// for all: until nine tenths of the calls were there. Behind that may be a lonely
+// row that was refused several times and waits for its next attempt.
+func useAtWork(calls []chatsim.Call, qps int) float64 {
+	last := len(calls) * 9 / 10
+	return float64(last) / calls[last].At.Sub(calls[0].At).Seconds() / float64(qps)
 }
