@@ -3,7 +3,6 @@ package main
 import (
 	"cmp"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"path/filepath"
@@ -11,8 +10,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/dustin/go-humanize"
-	"github.com/jedib0t/go-pretty/v6/table"
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
@@ -354,72 +351,4 @@ func (m *member) run(ctx context.Context) {
 	if err != nil {
 		m.code = exitCode(m.named(err), m.w.stderr)
 	}
-}
-
-// severity ranks exit codes, the least first.
-func severity(code int) int {
-	return slices.Index([]int{
-		exitOK, exitFailed, exitTryLater, exitInterrupted, exitStopped, exitRefused, exitInput, exitUsage, exitUnbalanced,
-	}, code)
-}
-
-// allJSON is the summary of several jobs, for scripts.
-type allJSON struct {
-	Exit                int       `json:"exit"`
-	Jobs                []jobJSON `json:"jobs"`
-	Rows                int64     `json:"rows"`
-	Succeeded           int64     `json:"succeeded"`
-	Failed              int64     `json:"failed"`
-	Unprocessed         int64     `json:"unprocessed"`
-	Calls               int64     `json:"calls"` // of this process
-	Retries             int64     `json:"retries"`
-	MaxCallsInOneSecond int       `json:"max_calls_in_one_second"`
-}
-
-type jobJSON struct {
-	Name string `json:"name"`
-	Exit int    `json:"exit"`
-	ledger.Summary
-}
-
-// allEnded prints what became of all jobs, and ends with the worst code.
-func (j *job) allEnded(all []*member, total *jobs.Meter) error {
-	r := total.Read()
-	sum := allJSON{Calls: r.Calls, Retries: r.Retries, MaxCallsInOneSecond: r.MaxInOneSecond}
-	for _, m := range all {
-		if severity(m.code) > severity(sum.Exit) {
-			sum.Exit = m.code
-		}
-		if m.begun == nil && !m.ended {
-			continue // skipped
-		}
-		s := m.sum
-		sum.Jobs = append(sum.Jobs, jobJSON{m.jobEntry.name, m.code, s})
-		sum.Rows, sum.Succeeded = sum.Rows+s.Rows, sum.Succeeded+s.Succeeded
-		sum.Failed, sum.Unprocessed = sum.Failed+s.Failed, sum.Unprocessed+s.Unprocessed
-	}
-	if !j.quiet {
-		fmt.Fprintln(j.w.stderr, allTable(sum))
-	}
-	if j.json {
-		if err := json.NewEncoder(j.w.stdout).Encode(sum); err != nil {
-			return fmt.Errorf("print summary: %w", err)
-		}
-	}
-	if sum.Exit == exitOK {
-		return nil
-	}
-	return &codedError{sum.Exit, nil}
-}
-
-// allTable shows several jobs to people.
-func allTable(sum allJSON) string {
-	t := table.NewWriter()
-	t.SetStyle(table.StyleLight)
-	t.AppendHeader(table.Row{"job", "kind", "state", "rows", "succeeded", "failed", "unprocessed", "calls"})
-	for _, s := range sum.Jobs {
-		t.AppendRow(table.Row{s.Name, s.Kind, s.State, humanize.Comma(s.Rows), humanize.Comma(s.Succeeded),
-			humanize.Comma(s.Failed), humanize.Comma(s.Unprocessed), humanize.Comma(s.Calls)})
-	}
-	return t.Render() + fmt.Sprintf("\n%s calls, at most %d in any second", humanize.Comma(sum.Calls), sum.MaxCallsInOneSecond)
 }
