@@ -37,6 +37,7 @@ type budget struct {
 	common *budget // what each call draws on as well; nil for nothing
 	shared bool    // by APIs, which may have lanes out of use on their own
 	name   string  // of this process, for those who look
+	way    uint64  // of its calls
 
 	line   line
 	bucket *rate.Limiter // of who has the baton of line
@@ -65,13 +66,14 @@ type holding struct {
 
 // given is a lane on its way back to the store.
 type given struct {
-	lane  int
-	ready time.Duration // on the store's clock
+	lane    int
+	ready   time.Duration // on the store's clock
+	shorter time.Duration // so much sooner for what a call takes at least
 }
 
 func newBudget(api string, n int, rest time.Duration, lanes Lanes, closed <-chan struct{}) *budget {
 	b := &budget{
-		api: api, n: n, rest: rest, lanes: lanes, closed: closed,
+		api: api, n: n, rest: rest, lanes: lanes, closed: closed, way: wayID(""),
 		bucket: rate.NewLimiter(perSecond(n, rest), catchUp),
 		held:   make([]bool, n),
 		gates:  map[string]*line{},
@@ -125,7 +127,7 @@ func (b *budget) takeOnce(ctx context.Context, q *Queue, ticket uint64, api stri
 	if b.common != nil {
 		behind, err := b.common.take(ctx, q, ticket, api)
 		if err != nil {
-			b.give(given{h.lane, h.ready}) // it was not used, and need not rest
+			b.give(given{lane: h.lane, ready: h.ready}) // it was not used, and need not rest
 			return holding{}, err
 		}
 		h.common, h.since = &behind, b.lanes.Now()
@@ -277,15 +279,16 @@ func perSecond(n int, rest time.Duration) rate.Limit {
 func (b *budget) done(h holding, roundTrip time.Duration, answered bool) {
 	// The clock is read first: whatever holds us up from here on, the lane
 	// rests from now.
-	arrived := b.lanes.Now()
+	now := b.lanes.Now()
+	arrived := now
 	b.mu.Lock()
 	if answered {
 		b.trips.note(roundTrip)
 		// A call cannot have reached the server before it had its lane.
-		arrived = max(arrived-b.trips.credit(), h.since)
+		arrived = max(now-b.trips.credit(), h.since)
 	}
 	b.mu.Unlock()
-	b.give(given{h.lane, arrived + b.rest})
+	b.give(given{h.lane, arrived + b.rest, now - arrived})
 	if h.common != nil {
 		b.common.done(*h.common, roundTrip, answered)
 	}
@@ -328,10 +331,11 @@ func (b *budget) update(f func(*Table)) error {
 	err := b.lanes.Update(b.n, func(t *Table) {
 		b.mu.Lock()
 		defer b.mu.Unlock()
+		t.goes(b.way)
 		owed, slow = b.given, b.slow
 		b.given, b.slow = nil, nil
 		for _, g := range owed {
-			t.give(g.lane, g.ready)
+			t.give(g.lane, g.ready, g.shorter)
 		}
 		t.settle(b.held, b.rest)
 		for _, api := range slow {

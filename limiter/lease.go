@@ -1,6 +1,7 @@
 package limiter
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"time"
@@ -103,8 +104,9 @@ func (t *Table) due() (now bool, wait time.Duration) {
 		next = min(next, l.claimed+hurryEvery) // nobody knows yet
 	}
 	switch n := len(t.lanes); {
-	case n > l.limit:
+	case n > l.limit && l.interval >= renewEvery:
 		next = min(next, l.claimed+hurryEvery) // who renewed sees only some of our lanes
+	case n > l.limit:
 	case l.until <= t.now:
 	case n < l.limit:
 		next += 4 * stepIn
@@ -201,33 +203,31 @@ func (t *Table) assign(i int, mine bool, g grant) {
 	t.set(i, l)
 }
 
-// release takes n more lanes out of use here, so that they can go back: those that
-// have rested longest first, of small numbers and great ones. If n is negative, so
-// many that were to go back are used again.
-// Those below a number go before others if somebody waits who can use no others.
+// release takes n more lanes out of use here, so that they can go back: first those
+// below a number, which somebody waits for who can use no others, and those that
+// have rested longest. If n is negative, so many that were to go back are used
+// again, the last of them first.
 func (t *Table) release(n, below int) {
-	from, to := ours, leaving
+	from, to, order := ours, leaving, 1
 	if n < 0 {
-		n, from, to = -n, leaving, ours
+		n, from, to, order = -n, leaving, ours, -1
 	}
-	for ; n > 0; n-- {
-		best := -1
-		for i := range spread(len(t.lanes)) {
-			l := t.lanes[i]
-			if l.lease != from {
-				continue
-			}
-			first := best < 0 || i < below && best >= below
-			if first || (i < below) == (best < below) && t.freeAt(l) < t.freeAt(t.lanes[best]) {
-				best = i
-			}
+	var found []int
+	for i := range spread(len(t.lanes)) { // of small numbers and great ones
+		if t.lanes[i].lease == from {
+			found = append(found, i)
 		}
-		if best < 0 {
-			return
+	}
+	slices.SortStableFunc(found, func(a, b int) int {
+		if (a < below) != (b < below) {
+			return order * cmp.Compare(a, b)
 		}
-		l := t.lanes[best]
+		return order * cmp.Compare(t.freeAt(t.lanes[a]), t.freeAt(t.lanes[b]))
+	})
+	for _, i := range found[:min(n, len(found))] {
+		l := t.lanes[i]
 		l.lease = to
-		t.set(best, l)
+		t.set(i, l)
 	}
 }
 
@@ -268,10 +268,10 @@ func (t *Table) follow(slow, told map[string]int64) {
 	}
 }
 
-// shorten notes by how much this process shortens rests. One to which the way is
-// shorter must not use its lanes before that has passed, too.
+// shorten notes by how much this process shortens rests. A host to which the way is
+// shorter must not have its lanes before that has passed, too.
 func (t *Table) shorten(credit time.Duration) {
-	if t.credit = credit; credit > t.lease.credit {
+	if credit > t.lease.credit {
 		t.lease.credit, t.head = credit, true
 	}
 }
@@ -290,6 +290,6 @@ func (t *Table) depart() (rested laneSet) {
 	}
 	l := &t.lease
 	l.claimed, l.interval, l.renewer = t.now, statementTime, t.self
-	l.until, l.told, l.failing, t.head = 0, 0, false, true
+	l.until, l.told, l.credit, l.failing, t.head = 0, 0, 0, false, true
 	return rested
 }

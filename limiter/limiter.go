@@ -1,6 +1,6 @@
 // Package limiter decides when a call may leave, so that no more than N calls
 // lie inside any one second: not at the start, not after a stall, not in a
-// storm of retries, and not when several processes of a host send at once.
+// storm of retries, and not when several processes or hosts send at once.
 //
 // A bucket (golang.org/x/time/rate) spaces the calls. It cannot be the wall,
 // because what leaves on time does not arrive on time. The wall is made of
@@ -10,10 +10,10 @@
 //
 // Lanes are kept by [Memory], for one process, by [File], for all processes of a
 // host, or by [Postgres], for all hosts that lease them from one table. A process
-// that stalls sends late and rests late; one that is
-// stopped keeps its lanes until it goes on; one that is killed loses them to the
-// others, who let them rest first. If the store cannot be reached, nothing is
-// sent: the limiter never falls back to a guess.
+// that stalls sends late and rests late; one that is stopped keeps its lanes until
+// it goes on, or until their lease has ended; one that is killed loses them to
+// the others, who let them rest first. If the store cannot be reached, nothing
+// is sent: the limiter never falls back to a guess.
 //
 // Several jobs of one process share a limiter by a [Queue] each, and take turns.
 // An API that the server allows less than the rest has a budget of its own
@@ -55,6 +55,12 @@ type Options struct {
 	// Name says what this process does, for those who look at who shares the
 	// lanes.
 	Name string
+
+	// Way says how calls reach the server, e.g. its address and that of a proxy.
+	// Processes of a host that go different ways use a little less of the
+	// budget while both send: the times that their calls take tell nothing of
+	// the other's.
+	Way string
 
 	// Key names the budget, e.g. the SDKAppID in decimal. Processes that
 	// pass the same key to the same store share one budget.
@@ -250,6 +256,7 @@ func (l *Limiter) budget(api string) (*budget, error) {
 	}
 	n, second := l.opt.Share.of(n)
 	b := newBudget(name, n, second+l.opt.Margin, lanes, l.closed)
+	b.way = wayID(l.opt.Way)
 	b.name, b.shared = l.opt.Name, name == "" && !l.opt.PerAPI
 	if hasOwn && !l.opt.PerAPI {
 		b.common = l.budgets[""]

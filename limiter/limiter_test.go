@@ -30,7 +30,7 @@ func virtual(n int) time.Duration {
 	if testing.Short() {
 		return 20 * time.Second
 	}
-	return 10 * time.Minute
+	return 4 * time.Minute
 }
 
 func TestUse(t *testing.T) {

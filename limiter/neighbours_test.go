@@ -25,9 +25,7 @@ func TestNewcomerAfterClockJump(t *testing.T) {
 		f := newFleet(t, 2, 200)
 		f.run(t, 30*time.Second, func() {
 			time.Sleep(10*time.Second + 100*time.Millisecond)
-			f.book.mu.Lock()
-			f.book.skew = 10 * time.Second
-			f.book.mu.Unlock()
+			f.book.change(func() { f.book.skew = 10 * time.Second })
 			f.newcomer(t, 10*time.Second)
 		})
 		f.check(t, 4*time.Second, 30*time.Second)
@@ -41,9 +39,7 @@ func TestNewcomerAfterClockSetBack(t *testing.T) {
 		f.run(t, 60*time.Second, func() {
 			for _, change := range []func(){func() { f.book.server = "two" }, func() { f.book.skew = -time.Hour }} {
 				time.Sleep(5 * time.Second)
-				f.book.mu.Lock()
-				change()
-				f.book.mu.Unlock()
+				f.book.change(change)
 			}
 			f.newcomer(t, 40*time.Second)
 		})
@@ -107,15 +103,21 @@ func (m asAnother) Update(n int, f func(*Table)) error {
 // neighbours lets processes of one host send side by side, a world and a number
 // of workers each, and returns all arrivals.
 func neighbours(t *testing.T, d time.Duration, worlds []*world, workers []int) (all []time.Duration) {
+	start := time.Now()
 	shared := newMemory(lease{})
 	var running sync.WaitGroup
 	for i, w := range worlds {
-		l := newLimiter(t, Options{QPS: 200, Lanes: func(string) (Lanes, error) { return asAnother{shared, uint32(i + 1)}, nil }})
-		running.Go(func() { w.run(t, l, workers[i], d) })
+		l := newLimiter(t, Options{QPS: 200, Way: w.way, Lanes: func(string) (Lanes, error) { return asAnother{shared, uint32(i + 1)}, nil }})
+		running.Go(func() {
+			time.Sleep(w.joins)
+			w.run(t, l, workers[i], d-w.joins)
+		})
 	}
 	running.Wait()
 	for _, w := range worlds {
-		all = append(all, w.arrivals...)
+		for _, at := range w.arrivals {
+			all = append(all, at+w.start.Sub(start))
+		}
 	}
 	return all
 }
@@ -124,15 +126,49 @@ func neighbours(t *testing.T, d time.Duration, worlds []*world, workers []int) (
 // a short way.
 func TestWaysOfDifferentLength(t *testing.T) {
 	for _, far := range []time.Duration{2, 10, 50, 300} {
+		for _, joins := range [][2]time.Duration{{0, 0}, {0, 5 * time.Second}, {5 * time.Second, 0}} {
+			synctest.Test(t, func(t *testing.T) {
+				worlds := []*world{
+					{way: "proxy", joins: joins[0], path: far * time.Millisecond, jitter: time.Millisecond, service: 5 * time.Millisecond},
+					{joins: joins[1], path: time.Millisecond, jitter: time.Millisecond, service: 5 * time.Millisecond},
+				}
+				all := neighbours(t, 20*time.Second, worlds, []int{128, 64})
+				if worst := worstSecond(all); worst > 200 {
+					t.Errorf("%d ms and 1 ms: got %d arrivals in one second, want at most 200", far, worst)
+				}
+				equalAtTheEnd(t, worlds, 20*time.Second, 0.6) // a call of the long way keeps its lane for longer
+			})
+		}
+	}
+}
+
+// equalAtTheEnd fails the test if one world had less than this part of the calls of
+// another in the last ten seconds.
+func equalAtTheEnd(t *testing.T, worlds []*world, d time.Duration, part float64) {
+	t.Helper()
+	var calls []int
+	for _, w := range worlds {
+		calls = append(calls, w.in(d-10*time.Second-w.joins, d-w.joins))
+	}
+	if float64(slices.Min(calls)) < part*float64(slices.Max(calls)) {
+		t.Errorf("got %v calls at the end, want equal ones", calls)
+	}
+}
+
+// A process that comes when another uses the whole budget has its share soon,
+// however long their calls take, although it knows nothing of that yet.
+func TestLateNeighbour(t *testing.T) {
+	for _, service := range [][2]time.Duration{{5, 5}, {20, 20}, {300, 300}, {300, 20}, {20, 300}} {
 		synctest.Test(t, func(t *testing.T) {
 			worlds := []*world{
-				{path: far * time.Millisecond, jitter: time.Millisecond, service: 5 * time.Millisecond},
-				{path: time.Millisecond, jitter: time.Millisecond, service: 5 * time.Millisecond},
+				{path: time.Millisecond, service: service[0] * time.Millisecond},
+				{path: time.Millisecond, service: service[1] * time.Millisecond, joins: 10 * time.Second},
 			}
-			all := neighbours(t, 20*time.Second, worlds, []int{64, 4})
+			all := neighbours(t, 22*time.Second, worlds, []int{128, 128})
 			if worst := worstSecond(all); worst > 200 {
-				t.Errorf("%d ms and 1 ms: got %d arrivals in one second, want at most 200", far, worst)
+				t.Errorf("%d ms: got %d arrivals in one second, want at most 200", service, worst)
 			}
+			equalAtTheEnd(t, worlds, 22*time.Second, 0.95)
 		})
 	}
 }
@@ -164,13 +200,9 @@ func (f *fleet) fault(t *testing.T) {
 	t.Logf("%v: %q", time.Since(f.start).Round(time.Millisecond), what)
 	switch what {
 	case "clock":
-		b.mu.Lock()
-		b.skew += upTo(20*time.Second) - 10*time.Second
-		b.mu.Unlock()
+		b.change(func() { b.skew += upTo(20*time.Second) - 10*time.Second })
 	case "server":
-		b.mu.Lock()
-		b.server += "'"
-		b.mu.Unlock()
+		b.change(func() { b.server += "'" })
 	default:
 		h.desk.set(what)
 	}

@@ -13,9 +13,9 @@ import (
 //	header  0 magic · 8 version · 12 CRC of 0–11 · 16 lanes · 20 leased · 24 host ·
 //	        32 until · 40 claimed · 48 interval · 56 hungry · 64 told · 68 renewer ·
 //	        72 credit · 80 failing · 84 scale · 88 joined · 96 boot · 104 limit ·
-//	        128 wishes: member, 8 at · 508 CRC of 16–507
+//	        128 wishes: member, 8 at · 384 ways: id, 8 at · 508 CRC of 16–507
 //	cut     0 API · 32 lanes · 36 refused · 40 at · 48 tell · 52 heard · 60 CRC of 0–59
-//	lane    0 ready, API, lease and whether it is held · 8 user · 12 CRC of 0–11
+//	lane    0 ready, API, lease, whether it is held, and shortened · 8 user · 12 CRC of 0–11
 //
 // Magic, version and their CRC stay where they are in all versions. Times are
 // nanoseconds of the host's monotonic clock, those of lanes microseconds. Each
@@ -33,6 +33,8 @@ const (
 	readyBits = 52 // 142 years of microseconds
 	apiBits   = 6
 	leaseBits = 2
+	heldBit   = 1 << (readyBits + apiBits + leaseBits)
+	shortBit  = heldBit << 1
 )
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
@@ -69,7 +71,7 @@ func decode(b, prev []byte, t *Table) (lanes int, err error) {
 }
 
 func decodeHeader(b []byte, t *Table) (lanes int, err error) {
-	t.lease, t.wishes = lease{}, [maxWaiting]wish{}
+	t.lease, t.ways, t.wishes = lease{}, [2]way{}, [maxWaiting]wish{}
 	if string(b[:8]) != magic || checksum(b[:12]) != binary.LittleEndian.Uint32(b[12:]) {
 		return 0, nil
 	}
@@ -92,6 +94,9 @@ func decodeHeader(b []byte, t *Table) (lanes int, err error) {
 		credit: moment(72), failing: binary.LittleEndian.Uint32(b[80:]) != 0,
 		scale: int(binary.LittleEndian.Uint32(b[84:])), joined: moment(88),
 		boot: binary.LittleEndian.Uint64(b[96:]), limit: int(binary.LittleEndian.Uint32(b[104:])),
+	}
+	for i := range t.ways {
+		t.ways[i] = way{binary.LittleEndian.Uint64(b[384+16*i:]), moment(392 + 16*i)}
 	}
 	for i := range t.wishes {
 		t.wishes[i] = wish{binary.LittleEndian.Uint32(b[128+16*i:]), moment(136 + 16*i)}
@@ -123,9 +128,10 @@ func decodeLane(b []byte) lane {
 		lease: tenure(word >> (readyBits + apiBits) & (1<<leaseBits - 1)),
 		user:  binary.LittleEndian.Uint32(b[8:]),
 	}
-	if word>>(readyBits+apiBits+leaseBits) != 0 {
+	if word&heldBit != 0 {
 		l.holder = l.user
 	}
+	l.short = word&shortBit != 0
 	if checksum(b[:12]) != binary.LittleEndian.Uint32(b[12:]) || l.api >= maxCuts || l.lease > leaving {
 		return lane{lost: true}
 	}
@@ -159,6 +165,10 @@ func encodeHeader(b []byte, t *Table, lanes int) {
 		put32(128+16*i, int(w.member))
 		put64(136+16*i, uint64(w.at))
 	}
+	for i, w := range t.ways {
+		put64(384+16*i, w.id)
+		put64(392+16*i, uint64(w.at))
+	}
 	put32(508, int(checksum(b[16:508])))
 }
 
@@ -179,8 +189,11 @@ func encodeLane(b []byte, l lane) {
 		return
 	}
 	word := uint64(l.ready/time.Microsecond) | uint64(l.api)<<readyBits | uint64(l.lease)<<(readyBits+apiBits)
+	if l.short {
+		word |= shortBit
+	}
 	if l.holder != 0 {
-		word |= 1 << (readyBits + apiBits + leaseBits)
+		word |= heldBit
 		l.user = l.holder
 	}
 	binary.LittleEndian.PutUint64(b, word)

@@ -62,9 +62,9 @@ type ask struct {
 	slow map[string]int64 // frequency refusals to tell, by API
 	late bool             // it cannot tell who else is gone from who was only cut off
 	held bool             // it had a lease
+	jump bool             // the registry's clock has jumped
 
 	hungry bool // calls wait there
-	jump   bool // the registry's clock has jumped
 }
 
 // A grant is what the roll has for a host.
@@ -80,24 +80,40 @@ type grant struct {
 // is as it was.
 func (r *roll) enter(rec record, a ask) (g grant, changed bool) {
 	now := rec.now.UnixMicro()
-	if rec.rev == 0 {
-		r.Server, changed = rec.server, true
-		if a.held {
-			r.Since = now // there was a roll, and it is gone
-		}
-	}
-	if r.Server != rec.server || r.Since > now || a.jump { // the clock may have gone back
-		r.Server, r.Since, changed = rec.server, now, true
-	}
+	changed = r.trust(rec, a, now)
 	settled := now-r.Since >= leaseInTable.Microseconds()
 	changed = r.clean(now, a, settled && !a.late) || changed
-	me, known := r.Hosts[a.host]
-	if !known && a.Wants == 0 {
-		return grant{}, r.tell(a.slow) || changed
+	changed = r.seat(a, now) || changed
+	entitled := r.entitlements(now)
+	if settled {
+		g = r.take(a.host, entitled[a.host])
 	}
+	g.surplus, g.below = r.surplus(a.host, entitled)
+	g.short = max(0, entitled[a.host]-r.Hosts[a.host].Lanes.count())
+	changed = r.tell(a.slow) || changed
+	return g, changed || g.rested.count()+g.fresh.count() > 0
+}
+
+// trust notes from when on the roll tells all that was promised.
+func (r *roll) trust(rec record, a ask, now int64) (changed bool) {
+	switch {
+	case rec.rev == 0 && !a.held:
+		r.Server = rec.server // the first roll of this budget
+	case rec.rev == 0, // there was one, and it is gone
+		r.Server != rec.server, a.jump, r.Since > now: // the clock has gone back
+		r.Server, r.Since = rec.server, now
+	default:
+		return false
+	}
+	return true
+}
+
+// seat writes down what the host has and wants.
+func (r *roll) seat(a ask, now int64) (changed bool) {
+	me, known := r.Hosts[a.host]
 	if !known {
-		me = tenant{Name: a.name, Limit: a.limit, Until: now + leaseInTable.Microseconds(), pulse: a.pulse}
-		r.Hosts[a.host], changed = me, true
+		me = tenant{Name: a.name, Limit: a.limit, Until: now + leaseInTable.Microseconds()}
+		changed = true
 	}
 	if me.pulse = a.pulse; me.Limit != a.limit {
 		me.Limit, changed = a.limit, true
@@ -116,14 +132,7 @@ func (r *roll) enter(rec record, a ask) (g grant, changed bool) {
 	}
 	r.Hosts[a.host] = me
 	r.Lanes = r.most()
-	entitled := r.entitlements(now)
-	if settled {
-		g = r.take(a.host, entitled[a.host])
-	}
-	g.surplus, g.below = r.surplus(a.host, entitled)
-	g.short = max(0, entitled[a.host]-r.Hosts[a.host].Lanes.count())
-	changed = r.tell(a.slow) || changed
-	return g, changed || g.rested.count()+g.fresh.count() > 0
+	return changed
 }
 
 // clean removes hosts whose lease has ended, if it may. Their lanes are nobody's

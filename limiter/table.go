@@ -31,15 +31,15 @@ type Table struct {
 	lanes  []lane
 	cuts   [maxCuts]cut     // lanes out of use; the first is of all calls, the others of an API each
 	lease  lease            // zero: nothing is leased, all lanes can be used
+	ways   [2]way           // that processes go, in no order
 	wishes [maxWaiting]wish // of processes, in no order
 
 	// dead says whether a holder is gone for good. nil if it is not the time
 	// to look, or there are no other holders.
 	dead func(holder uint32) bool
 
-	rest   time.Duration // of a lane, once settle has said so
-	credit time.Duration // by which this process shortens rests, once shorten has said so
-	said   utterance     // by this process
+	rest time.Duration // of a lane, once settle has said so
+	said utterance     // by this process
 
 	head    bool          // lease changed
 	cutHead [maxCuts]bool // that cut changed
@@ -53,6 +53,7 @@ type lane struct {
 	user   uint32        // who held it last; the holder, if it is held
 	api    int           // which of cuts its last call was of
 	lease  tenure
+	short  bool // its rest was shortened by what a call takes at least
 	lost   bool // its record was missing or torn
 }
 
@@ -72,12 +73,16 @@ func (t *Table) set(i int, l lane) {
 // give ends the holding of a lane. A lane that was lost meanwhile, and that
 // somebody else may have taken since, is left to settle. ready may lie in the
 // past, for a lane that was not used; a rest that the lane got meanwhile stays.
-func (t *Table) give(i int, ready time.Duration) {
+// shorter is by how much ready comes sooner for what a call takes at least.
+func (t *Table) give(i int, ready, shorter time.Duration) {
+	if t.mixed() {
+		ready, shorter = ready+shorter, 0
+	}
 	l := t.lanes[i]
 	switch {
 	case l.lost:
 	case l.holder == t.self || l.holder == 0:
-		l.ready, l.holder = max(ready, l.ready), 0
+		l.ready, l.holder, l.short = max(ready, l.ready), 0, shorter > 0
 		t.set(i, l)
 	}
 }
@@ -106,9 +111,20 @@ func (t *Table) settle(held []bool, rest time.Duration) {
 		}
 		t.set(i, l)
 	}
+	t.mend()
+}
+
+// mend forgets what nobody can have meant, such as times of before the host was
+// started.
+func (t *Table) mend() {
 	for i := range t.cuts {
 		if c := &t.cuts[i]; c.at > t.now || c.at < 0 {
 			c.at, t.cutHead[i] = t.now, true
+		}
+	}
+	for i := range t.ways {
+		if w := &t.ways[i]; w.at > t.now {
+			*w, t.head = way{}, true
 		}
 	}
 	for i := range t.wishes {
@@ -217,15 +233,6 @@ func (t *Table) reclaim(rest time.Duration) (found bool) {
 		}
 	}
 	return found
-}
-
-// readyHere is when this process may use a lane. Another's rest may count on the
-// next call to take as long as its own do at least.
-func (t *Table) readyHere(l *lane) time.Duration {
-	if l.user == t.self {
-		return l.ready
-	}
-	return l.ready + max(0, t.lease.credit-t.credit)
 }
 
 // usable says whether lane i is one that this host may use now.

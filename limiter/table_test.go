@@ -118,7 +118,7 @@ func TestGive(t *testing.T) {
 	}
 	for _, tt := range tests {
 		table := &Table{self: 1, lanes: []lane{tt.lane}}
-		table.give(0, 50e3)
+		table.give(0, 50e3, 0)
 		if diff := cmp.Diff(tt.want, table.lanes[0], seeLanes); diff != "" {
 			t.Errorf("%s (-want +got):\n%s", tt.name, diff)
 		}
@@ -162,9 +162,9 @@ func TestCut(t *testing.T) {
 
 func TestRecords(t *testing.T) {
 	want := Table{
-		lanes:  []lane{{ready: 1000}, {ready: 2000, holder: 0xffffffff, user: 0xffffffff, api: 7, lease: leaving}, {lost: true}, {ready: 1 << 51 * 1000, lease: ours}},
+		lanes:  []lane{{ready: 1000}, {ready: 2000, holder: 0xffffffff, user: 0xffffffff, short: true, api: 7, lease: leaving}, {lost: true}, {ready: 1 << 51 * 1000, lease: ours}},
 		lease:  lease{leased: true, host: 1 << 63, joined: 1, until: 2, claimed: 3, interval: 4, renewer: 5, failing: true, hungry: 6, told: 7, scale: 8, credit: 9, boot: 1 << 62, limit: 10},
-		wishes: [maxWaiting]wish{{5, 6}, {1<<32 - 1, 7}},
+		wishes: [maxWaiting]wish{{5, 6}, {1<<32 - 1, 7}}, ways: [2]way{{1 << 63, 1}, {2, 3}},
 	}
 	for i := range want.cuts {
 		want.cuts[i] = cut{api: apiName(strings.Repeat("a", 8*i)), n: 7, at: 99, refused: 3, tell: 2, heard: 1<<32 - 1}
@@ -174,7 +174,7 @@ func TestRecords(t *testing.T) {
 	if n, err := decode(b, nil, &got); n != 4 || err != nil {
 		t.Errorf("got %d lanes, %v", n, err)
 	}
-	if diff := cmp.Diff(want, got, seeLanes, cmp.AllowUnexported(Table{}, cut{}, lease{}, wish{}, utterance{}), cmpopts.IgnoreFields(Table{}, "dead")); diff != "" {
+	if diff := cmp.Diff(want, got, seeLanes, cmp.AllowUnexported(Table{}, cut{}, lease{}, wish{}, way{}, utterance{}), cmpopts.IgnoreFields(Table{}, "dead")); diff != "" {
 		t.Errorf("decoded (-want +got):\n%s", diff)
 	}
 }

@@ -72,8 +72,10 @@ type world struct {
 	lost, stall, refused float64       // shares of calls: no answer; worker late; frequency code
 	stopAt, stopFor      time.Duration // the whole process stands still
 
-	api  string // "" for "api"
-	dies bool   // the limiter is closed before its time
+	api   string        // "" for "api"
+	way   string        // of its calls
+	joins time.Duration // after the others
+	dies  bool          // the limiter is closed before its time
 
 	start           time.Time
 	mu              sync.Mutex

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/http"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -145,7 +146,7 @@ func (j *job) lanes(sim bool) (open func(key string) (limiter.Lanes, error), dat
 
 // newLimiter makes the limiter of a connection, and looks whether its database
 // can be used: nothing is sent if it cannot.
-func (j *job) newLimiter(ctx context.Context, doing string, sdkAppID int64, sim bool) (*limiter.Limiter, error) {
+func (j *job) newLimiter(ctx context.Context, doing string, c *chat.Client, sim bool) (*limiter.Limiter, error) {
 	share, err := limiter.ParseShare(j.share)
 	if err != nil {
 		return nil, usage("--share: %w", err)
@@ -155,7 +156,8 @@ func (j *job) newLimiter(ctx context.Context, doing string, sdkAppID int64, sim 
 		return nil, err
 	}
 	l, err := limiter.New(limiter.Options{
-		QPS: j.qps, Share: share, Name: brief(doing), Key: strconv.FormatInt(sdkAppID, 10), PerAPI: j.qpsScope == "api", Lanes: lanes,
+		QPS: j.qps, Share: share, Name: brief(doing), Key: strconv.FormatInt(c.SDKAppID, 10), PerAPI: j.qpsScope == "api", Lanes: lanes,
+		Way:  wayTo(c.Endpoint),
 		APIs: map[string]int{chat.CommandGroupList: 1}, // a second, by its documentation page
 	})
 	if err == nil && database != "" && j.qpsScope == "api" {
@@ -168,6 +170,19 @@ func (j *job) newLimiter(ctx context.Context, doing string, sdkAppID int64, sim 
 		return nil, ofDatabase(err)
 	}
 	return l, nil
+}
+
+// wayTo tells the ways apart that calls go: to another server, or by a proxy.
+func wayTo(endpoint string) string {
+	u, err := url.Parse(endpoint)
+	if err != nil {
+		return endpoint // the first call says why
+	}
+	proxy, err := http.ProxyFromEnvironment(&http.Request{URL: u}) // as the client does
+	if err != nil || proxy == nil {
+		return u.Host
+	}
+	return u.Host + " by " + proxy.Host
 }
 
 // fleet looks what all hosts do.

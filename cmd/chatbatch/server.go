@@ -83,7 +83,7 @@ func (j *job) connect(ctx context.Context, doing, endpoint string) (*connection,
 	if err := c.chat.Check(); err != nil {
 		return nil, usage("%w", err)
 	}
-	if c.limiter, err = j.newLimiter(ctx, doing, c.chat.SDKAppID, sim); err != nil {
+	if c.limiter, err = j.newLimiter(ctx, doing, c.chat, sim); err != nil {
 		return nil, err
 	}
 	return c, nil
