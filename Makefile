@@ -4,7 +4,7 @@ GO         ?= go
 FUZZTIME   ?= 30s
 STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.7.0
 
-.PHONY: help build demo test lint bench measure fuzz
+.PHONY: help build demo test lint chaos bench measure fuzz
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -23,6 +23,9 @@ lint: ## gofmt, go vet and staticcheck
 	$(GO) vet ./...
 	$(GO) run $(STATICCHECK) ./...
 	$(GO) mod verify
+
+chaos: ## kills, full disks, broken servers, bad input: all that can be arranged (minutes; make test has a short part)
+	$(GO) test ./cmd/chatbatch/chaos -full -v -count=1 -timeout 60m
 
 bench: ## measure plan, ledger, limiter and a whole run, side by side
 	$(GO) test -run '^$$' -bench . -skip Measure -benchtime 2s -timeout 30m ./...
