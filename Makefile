@@ -3,8 +3,9 @@
 GO         ?= go
 FUZZTIME   ?= 30s
 STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.7.0
+GOVULNCHECK = golang.org/x/vuln/cmd/govulncheck@v1.8.0
 
-.PHONY: help build demo test lint chaos bench measure fuzz
+.PHONY: help build demo test lint vuln chaos bench measure fuzz
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -23,6 +24,12 @@ lint: ## gofmt, go vet and staticcheck
 	$(GO) vet ./...
 	$(GO) run $(STATICCHECK) ./...
 	$(GO) mod verify
+
+vuln: ## known weaknesses of what is used, where the database of govulncheck can be reached
+	@$(GO) run $(GOVULNCHECK) ./... > vuln.out 2>&1; code=$$?; cat vuln.out; \
+	if [ $$code != 0 ] && grep -q 'fetching vulnerabilities: ' vuln.out; then \
+		echo "left out: the database of govulncheck cannot be reached"; code=0; fi; \
+	rm -f vuln.out; exit $$code
 
 chaos: ## kills, full disks, broken servers, bad input: all that can be arranged (minutes; make test has a short part)
 	$(GO) test ./cmd/chatbatch/chaos -full -v -count=1 -timeout 60m

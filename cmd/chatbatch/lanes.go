@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"net/http"
 	"net/url"
@@ -167,7 +168,7 @@ func (j *job) newLimiter(ctx context.Context, doing string, c *chat.Client, sim 
 		}
 	}
 	if err != nil {
-		return nil, ofDatabase(err)
+		return nil, notOpened(err)
 	}
 	return l, nil
 }
@@ -192,11 +193,14 @@ func fleet(ctx context.Context, database string) ([]limiter.FleetBudget, error) 
 	return limiter.InspectFleet(ctx, database)
 }
 
-// ofDatabase is how a command ends whose limiter cannot be opened: later is early
+// notOpened is how a command ends whose limiter cannot be opened: later is early
 // enough for a database that does not answer.
-func ofDatabase(err error) error {
+func notOpened(err error) error {
 	if errors.Is(err, limiter.ErrUnreachable) {
 		return &codedError{exitTryLater, fmt.Errorf("%w; nothing was sent, try again when it can be", err)}
+	}
+	if _, ok := errors.AsType[*fs.PathError](err); ok {
+		return usage("%w: the processes of this host share their budget there, so nothing is sent without it; make it writable, set XDG_STATE_HOME to another place for all of them, or share with nobody by --limiter memory", err)
 	}
 	return usage("%w", err)
 }
