@@ -16,8 +16,9 @@ build: ## build bin/chatbatch
 demo: build ## import the marks of a roster on the built-in simulator and show the books
 	@bin/chatbatch demo
 
-test: ## run all tests with the race detector, in random order
+test: ## run all tests with the race detector, in random order, and say what was left out
 	$(GO) test -race -shuffle=on -timeout 15m ./...
+	@$(GO) test -race -v -run '^TestServer$$' ./limiter/pgtest | sed -n 's/^.*: \(left out: .*\)/\1/p'
 
 lint: ## gofmt, go vet and staticcheck
 	@test -z "$$(gofmt -l .)" || { gofmt -l . ; echo "not gofmt-ed: run gofmt -w ."; exit 1; }
