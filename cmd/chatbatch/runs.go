@@ -130,6 +130,9 @@ func runsPruneCommand(w world) *cobra.Command {
 			}
 			fmt.Fprintf(w.stdout, "removed %s\n", i.Run)
 		}
+		if force {
+			s.Sweep() // what belongs to no run
+		}
 		return errors.Join(errs...)
 	})
 	cmd.Flags().DurationVar(&age, "older-than", 30*24*time.Hour, "keep runs that were begun later than this ago")
@@ -142,7 +145,8 @@ func old(i ledger.Info, age time.Duration, unfinished bool) bool {
 	if i.Err != nil || time.Since(i.Meta.Created) < age {
 		return false // a run that cannot be read may hold what somebody needs
 	}
-	return unfinished || i.State == ledger.Finished
+	// What never began cannot be resumed; an export that is fetched and not published can.
+	return unfinished || i.State == ledger.Planning || i.State == ledger.Finished && i.Reported
 }
 
 // pruneRun removes a run unless a process works on it.
