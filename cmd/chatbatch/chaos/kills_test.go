@@ -1,0 +1,349 @@
+package chaos
+
+import (
+	"encoding/json"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+)
+
+// A phase of a call is when its process is killed.
+type phase int
+
+const (
+	beforeEffect phase = iota // the request is there, nothing has happened
+	beforeAnswer              // it has taken effect, and nobody is told
+	afterAnswer               // the answer is on its way, and may be in the ledger or not
+	phases
+)
+
+// killAt starts the program and kills it at its n-th call; that the answer is there is
+// followed by a pause.
+func (c *process) killAt(api *server, n int, at phase, pause time.Duration) {
+	c.t.Helper()
+	var come atomic.Int64
+	started := make(chan struct{})
+	api.misbehave(func(call *call) (handled bool) {
+		if come.Add(1) != int64(n) {
+			return false
+		}
+		<-started
+		if at == beforeAnswer {
+			call.apply()
+		}
+		if at == afterAnswer {
+			call.answer()
+			time.AfterFunc(pause, func() { _ = c.Process.Kill() })
+			return true
+		}
+		_ = c.Process.Kill()
+		return true
+	})
+	c.begin()
+	close(started)
+}
+
+// A killing is a deed under kill.
+type killing struct {
+	*deed
+	rng   *rand.Rand
+	kills int
+	over  bool // it has ended by itself
+}
+
+func newKilling(t *testing.T, d *deed) *killing {
+	seed := uint64(time.Now().UnixNano())
+	t.Logf("seed %d", seed)
+	return &killing{deed: d, rng: rand.New(rand.NewPCG(seed, 0))}
+}
+
+// args are those of the deed's command. They are the same each time, but for the pace: with
+// a slow one most calls in flight have been noted as sent and wait for their turn.
+func (k *killing) words() []string {
+	args := append(slices.Clone(k.args), "--workers", "4", "--json")
+	if k.rng.IntN(4) == 0 {
+		args = append(args, "--qps", "60")
+	}
+	return args
+}
+
+// killed waits for the end of a process that was to be killed, and looks at what lies
+// under final names.
+func (k *killing) killed(c *process) {
+	k.t.Helper()
+	code := c.code()
+	k.api.misbehave(nil)
+	k.whole()
+	if code < 0 {
+		k.kills++
+	} else if k.over = true; code != k.code {
+		k.t.Errorf("it was faster, and ended with %d, want %d; it said:\n%s", code, k.code, c.stderr.String())
+	}
+}
+
+// upTo is a random time.
+func (k *killing) upTo(most time.Duration) time.Duration {
+	return time.Duration(k.rng.Int64N(int64(most)))
+}
+
+// atCall kills the command around a call: before it has an effect, before its answer, or
+// behind it, while the answer gets into the ledger.
+func (k *killing) atCall() {
+	c := k.place.command(k.words()...)
+	c.killAt(k.api, 1+k.rng.IntN(5), phase(k.rng.IntN(int(phases))), k.upTo(4*time.Millisecond))
+	k.killed(c)
+}
+
+// life is about how long it takes until the first calls.
+const life = 40 * time.Millisecond
+
+// soon kills the command at a random moment of the time that it takes to plan or to go on.
+func (k *killing) soon() {
+	c := k.place.start(k.words()...)
+	time.Sleep(k.upTo(life))
+	_ = c.Process.Kill()
+	k.killed(c)
+}
+
+// atFiles kills the command while it writes the files that its run ends with: an export,
+// its manifest, and the reports.
+func (k *killing) atFiles() {
+	before := k.parts()
+	c := k.place.start(k.words()...)
+	if c.until(func() bool {
+		return slices.ContainsFunc(k.parts(), func(name string) bool { return !slices.Contains(before, name) })
+	}) {
+		time.Sleep(k.upTo(6 * time.Millisecond))
+		_ = c.Process.Kill()
+	}
+	k.killed(c)
+}
+
+// times kills it so many times, if it does not end by itself.
+func (k *killing) times(n int, kill func()) {
+	for ; n > 0 && !k.over && !k.done(); n-- {
+		kill()
+	}
+}
+
+// parts are the files that have not their final names yet.
+func (k *killing) parts() (parts []string) {
+	for _, dir := range append(k.runDirs(), k.dir) {
+		here, _ := filepath.Glob(filepath.Join(dir, ".*.part-*"))
+		parts = append(parts, here...)
+	}
+	return parts
+}
+
+// TestKill kills commands of all kinds, and gives the same command again each time: around
+// calls, at random moments, and at last while files take their places.
+func TestKill(t *testing.T) {
+	t.Parallel()
+	for name, begin := range deeds() {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			k := newKilling(t, begin(newPlace(t), times(2, 8)))
+			k.times(times(1, 6), k.soon)
+			k.times(times(1, 20), k.atCall)
+			k.times(times(0, 6), k.soon)
+			k.times(times(1, 8), k.atFiles)
+			tried.add("SIGKILL of "+name, k.kills, k.finish(times(2, 25)))
+		})
+	}
+}
+
+// finish gives the command a last time, and returns how many rows are lost.
+func (k *killing) finish(least int) (lost int) {
+	k.t.Helper()
+	if k.kills < least {
+		k.t.Errorf("it was killed only %d times", k.kills)
+	}
+	k.last()
+	var runs []summary
+	for _, run := range k.names() {
+		if !slices.Contains(k.earlier, run) {
+			runs = append(runs, k.booksOf(run))
+		}
+	}
+	if len(runs) != k.jobs {
+		k.t.Fatalf("got %d runs, want %d: it was not resumed: %+v", len(runs), k.jobs, runs)
+	}
+	for _, s := range runs {
+		if s.Unprocessed > 0 || s.State != "finished" {
+			k.t.Errorf("at the end: %+v", s)
+			lost += s.Unprocessed
+		}
+	}
+	lost += k.check(runs)
+	k.clean()
+	return lost
+}
+
+// ended are the runs of the deed that have ended.
+func (k *killing) ended() (runs []string) {
+	k.t.Helper()
+	for _, r := range k.list() {
+		if r.State == "finished" && !slices.Contains(k.earlier, r.Run) {
+			runs = append(runs, r.Run)
+		}
+	}
+	return runs
+}
+
+// done says that all that could be missing is the last words. The same command would begin
+// anew.
+func (k *killing) done() bool { return len(k.ended()) >= k.jobs && len(k.parts()) == 0 }
+
+// last gives the command until it ends by itself. If a process was killed when all was
+// done, but for its last words, it is resume that is given: the same command would begin
+// anew.
+func (k *killing) last() {
+	k.t.Helper()
+	done := k.ended()
+	if len(done) < k.jobs {
+		if k.over {
+			k.t.Errorf("it ended by itself, but of its runs only %v have", done)
+		}
+		k.place.run(append(slices.Clone(k.args), "--json")...).want(k.t, k.code)
+		return
+	}
+	for _, run := range done {
+		e := k.place.run("resume", run, "--json")
+		if s := k.booksOf(run); e.code != exitUsage || !strings.Contains(e.stderr, "has ended; nothing is left") {
+			e.want(k.t, min(s.Failed, exitFailed))
+		}
+	}
+}
+
+// listed is a run as `runs list --json` has it.
+type listed struct {
+	Run, State, Error                    string
+	Rows, Succeeded, Failed, Unprocessed int
+}
+
+// list lists the runs, whose books balance at any moment.
+func (p *place) list() (runs []listed) {
+	p.t.Helper()
+	e := p.run("runs", "list", "--json")
+	e.want(p.t, exitOK)
+	for dec := json.NewDecoder(strings.NewReader(e.stdout)); dec.More(); {
+		var r listed
+		if err := dec.Decode(&r); err != nil {
+			p.t.Fatal(err)
+		}
+		if r.Error != "" || r.State != "planning" && r.Rows != r.Succeeded+r.Failed+r.Unprocessed {
+			p.t.Errorf("a run after a kill: %+v", r)
+		}
+		runs = append(runs, r)
+	}
+	return runs
+}
+
+// names are the runs that are there.
+func (p *place) names() (names []string) {
+	for _, dir := range p.runDirs() {
+		if _, err := os.Stat(filepath.Join(dir, "ledger.db")); err == nil { // else it was killed before it had begun
+			names = append(names, filepath.Base(dir))
+		}
+	}
+	return names
+}
+
+// booksOf reads the summary of a run.
+func (p *place) booksOf(run string) summary {
+	p.t.Helper()
+	b, err := os.ReadFile(filepath.Join(p.runs(), run, "summary.json"))
+	if err != nil {
+		p.t.Error(err)
+		return summary{}
+	}
+	return p.summary(end{stdout: string(b)})
+}
+
+// whole looks at everything that lies under its final name: it is not half a file.
+func (k *killing) whole() {
+	k.t.Helper()
+	for _, dir := range k.runDirs() {
+		for _, name := range []string{"failed.csv", "unprocessed.csv", "pace.csv", "summary.json"} {
+			if b, err := os.ReadFile(filepath.Join(dir, name)); err == nil && !wholeText(name, b) {
+				k.t.Errorf("half a file %s: %.300q", name, b)
+			}
+		}
+	}
+	if k.target == "" {
+		return
+	}
+	if b, err := os.ReadFile(k.target); err != nil || string(b) != string(k.old) && string(b) != string(k.want) {
+		k.t.Errorf("half a file under the final name: %d bytes, want %d, %v", len(b), len(k.want), err)
+	}
+	if b, err := os.ReadFile(k.target + ".manifest.json"); err == nil && !json.Valid(b) {
+		k.t.Errorf("half a manifest: %.300q", b)
+	}
+}
+
+// wholeText says whether a report ends as it must.
+func wholeText(name string, b []byte) bool {
+	if name == "summary.json" {
+		return json.Valid(b)
+	}
+	return len(b) > 0 && b[len(b)-1] == '\n'
+}
+
+// clean looks for what kills have left behind: nothing that the last command has not
+// removed, but for what belongs to commands that were never given again; that is removed
+// by `runs prune`, a while later.
+func (k *killing) clean() {
+	k.t.Helper()
+	for _, path := range k.remains() {
+		if strings.Contains(path, ".part-") || strings.Contains(path, "fetched.dat") {
+			k.t.Errorf("left behind: %s", path)
+		}
+	}
+	before := k.names()
+	k.swept()
+	if after := k.names(); !slices.Equal(before, after) {
+		k.t.Errorf("prune has removed what it should not: there were %v, and are %v", before, after)
+	}
+	k.private()
+}
+
+// swept lets prune remove what kills have left, as if they were long ago.
+func (p *place) swept() {
+	p.t.Helper()
+	entries, err := os.ReadDir(p.runs())
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	for _, e := range entries {
+		old := time.Now().Add(-time.Hour)
+		if err := os.Chtimes(filepath.Join(p.runs(), e.Name()), old, old); err != nil {
+			p.t.Error(err)
+		}
+	}
+	p.run("runs", "prune", "--force").want(p.t, exitOK)
+	if left := p.remains(); len(left) > 0 {
+		p.t.Errorf("left behind: %v", left)
+	}
+	if dirs, names := p.runDirs(), p.names(); len(dirs) != len(names) {
+		p.t.Errorf("directories without a run are left behind: %v, runs are %v", dirs, names)
+	}
+}
+
+// mark gives an account marks at the server.
+func (s *server) mark(group, account string, marks ...string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	set := map[int64]bool{}
+	for _, mark := range marks {
+		var n int64
+		_, _ = fmt.Sscan(mark, &n)
+		set[n] = true
+	}
+	s.groups[group].marks[account] = set
+}
