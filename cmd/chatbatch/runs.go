@@ -124,7 +124,11 @@ func runsPruneCommand(w world) *cobra.Command {
 				fmt.Fprintf(w.stdout, "would remove %s (%s, %s rows)\n", i.Run, i.State, humanize.Comma(i.Books.Rows))
 				continue
 			}
-			if err := pruneRun(ctx, s, i); err != nil {
+			err := pruneRun(ctx, s, i)
+			if errors.Is(err, ledger.ErrLocked) && i.State == ledger.Planning && !unfinished {
+				continue // it is being planned just now
+			}
+			if err != nil {
 				errs = append(errs, err)
 				continue
 			}
