@@ -126,6 +126,11 @@ func TestKillSpilling(t *testing.T) {
 		return lost + len(rows) - len(p.api.allMarks())
 	}
 	k.times(times(1, 12), k.spilling)
+	for _, r := range k.list() {
+		if r.State == "planning" {
+			p.run("resume", r.Run).want(t, exitUsage, "planning never ended", "run its command again")
+		}
+	}
 	tried.add("SIGKILL while a large input is spilled to disk", k.kills, k.finish(1))
 }
 
@@ -146,7 +151,7 @@ func hugeRoster(groups, members int) (text string, rows [][2]string) {
 func (k *killing) spilling() {
 	c := k.place.start(k.words()...)
 	if c.until(func() bool { return c.has(".plan-") }) {
-		time.Sleep(k.upTo(300 * time.Millisecond))
+		time.Sleep(k.upTo(100 * time.Millisecond))
 		_ = c.Process.Kill()
 	}
 	k.killed(c)
@@ -275,7 +280,6 @@ func TestKillLanes(t *testing.T) {
 		rows := p.classRows(5, 60)
 		name := p.roster("class.csv", classHeader, rows)
 		args := []string{"marks", "set", name, "--chunk-size", "5", "--limiter", "host", "--qps", fmt.Sprint(qps), "--json"}
-		var answered bool
 		p.api.misbehave(func(c *call) bool { // but for the first, which goes alone
 			if c.n == 1 {
 				return false
@@ -293,7 +297,7 @@ func TestKillLanes(t *testing.T) {
 		holder.code()
 		calls := p.api.count()
 		next := p.start(args...)
-		answered = next.until(func() bool { return p.api.count() > calls+1 })
+		answered := next.until(func() bool { return p.api.count() > calls+1 })
 		if took := time.Since(killed); !answered || took > 20*time.Second {
 			t.Errorf("the next process sent nothing for %v", took)
 		}
@@ -301,6 +305,9 @@ func TestKillLanes(t *testing.T) {
 		e.want(t, exitFailed)
 		if most := p.api.busiest(); most > qps {
 			t.Errorf("got %d calls in a second, the budget is %d", most, qps)
+		}
+		if left, err := filepath.Glob(filepath.Join(p.dir, "state", "chatbatch", "lanes", "*.members", "*")); err != nil || len(left) > 0 {
+			t.Errorf("left behind among the lanes: %v, %v", left, err)
 		}
 		s := p.summary(e)
 		tried.add("SIGKILL of a process that holds all lanes of the host", 1, p.wrong(s.Run, classHeader, rows)+p.wrongMarks(rows))

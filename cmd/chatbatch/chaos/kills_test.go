@@ -60,10 +60,12 @@ type killing struct {
 func newKilling(t *testing.T, d *deed) *killing {
 	seed := uint64(time.Now().UnixNano())
 	t.Logf("seed %d", seed)
-	return &killing{deed: d, rng: rand.New(rand.NewPCG(seed, 0))}
+	k := &killing{deed: d, rng: rand.New(rand.NewPCG(seed, 0))}
+	k.watch()
+	return k
 }
 
-// args are those of the deed's command. They are the same each time, but for the pace: with
+// words are those of the deed's command. They are the same each time, but for the pace: with
 // a slow one most calls in flight have been noted as sent and wait for their turn.
 func (k *killing) words() []string {
 	args := append(slices.Clone(k.args), "--workers", "4", "--json")
@@ -266,6 +268,32 @@ func (p *place) booksOf(run string) summary {
 	return p.summary(end{stdout: string(b)})
 }
 
+// watch looks all the time at the file that an export becomes, until the test is over: it
+// is the older one, or whole.
+func (k *killing) watch() {
+	if k.target == "" {
+		return
+	}
+	end, over := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(over)
+		for last := (os.FileInfo)(nil); ; time.Sleep(200 * time.Microsecond) {
+			if now, err := os.Stat(k.target); err != nil {
+				k.t.Errorf("the export is gone: %v", err)
+			} else if last == nil || !os.SameFile(last, now) || now.Size() != last.Size() {
+				k.wholeExport()
+				last = now
+			}
+			select {
+			case <-end:
+				return
+			default:
+			}
+		}
+	}()
+	k.t.Cleanup(func() { close(end); <-over })
+}
+
 // whole looks at everything that lies under its final name: it is not half a file.
 func (k *killing) whole() {
 	k.t.Helper()
@@ -276,9 +304,13 @@ func (k *killing) whole() {
 			}
 		}
 	}
-	if k.target == "" {
-		return
+	if k.target != "" {
+		k.wholeExport()
 	}
+}
+
+func (k *killing) wholeExport() {
+	k.t.Helper()
 	if b, err := os.ReadFile(k.target); err != nil || string(b) != string(k.old) && string(b) != string(k.want) {
 		k.t.Errorf("half a file under the final name: %d bytes, want %d, %v", len(b), len(k.want), err)
 	}
