@@ -41,6 +41,7 @@ func deeds() map[string]func(p *place, size int) *deed {
 		"export online":               onlineDeed,
 		"run":                         fileDeed,
 		"retry":                       retryDeed,
+		"retry of an export":          retryExportDeed,
 		"resume":                      resumeDeed,
 	}
 }
@@ -210,7 +211,10 @@ func (p *place) exportDeed(target string, rows []row, pages int, args ...string)
 	}
 	d := &deed{place: p, jobs: 1, code: exitFailed, args: append(args, "-o", target), old: []byte("an older export\n"), want: want}
 	d.target, d.earlier = p.file(target, string(d.old)), p.names()
-	command := map[string]string{"members": "get_group_member_info", "online": "get_members"}[args[1]]
+	command := "get_group_member_info"
+	if args[1] == "online" {
+		command = "get_members"
+	}
 	once := p.api.countOf(command)
 	d.check = func(runs []summary) int { return d.exportLost(runs[0], rows, p.api.countOf(command)-2*once, pages) }
 	return d
@@ -275,7 +279,7 @@ jobs:
 // retryDeed tries again the rows of a run that failed: half of who was offline is
 // online now.
 func retryDeed(p *place, size int) *deed {
-	rows := p.classRows(5*size, 100) // groups whose online list is one page
+	rows := p.classRows(10*size, 100) // groups whose online list is one page
 	e := p.run("marks", "set", p.roster("class.csv", classHeader, rows), "--chunk-size", "5", "--json")
 	first := p.summary(e)
 	called := p.api.countOf("modify_user_info")
@@ -296,6 +300,28 @@ func retryDeed(p *place, size int) *deed {
 			p.t.Errorf("got %d calls for %d chunks of which %d were replayed", n, runs[0].Chunks, runs[0].Replayed)
 		}
 		return p.wrong(runs[0].Run, classHeader, failed) + p.wrongMarks(after)
+	}
+	return d
+}
+
+// retryExportDeed exports the groups that were not there the first time, into another file.
+func retryExportDeed(p *place, size int) *deed {
+	rows := []row{{p.crowd("here", "Public", 10), ""}}
+	for g := range 3 * size {
+		rows = append(rows, row{fmt.Sprintf("later-%d", g), "group_not_found"})
+	}
+	rows = append(rows, row{"gone", "group_not_found"})
+	first := p.summary(p.run("export", "members", p.roster("groups.csv", "group_id", rows), "-o", "members.csv", "--json"))
+	failed := rows[1:]
+	for g := range 3 * size {
+		failed[g] = row{p.crowd(failed[g].text, "Public", 230), ""}
+	}
+	before := p.api.countOf("get_group_member_info")
+	d := p.exportDeed("retried.csv", nil, 4, "retry", first.Run)
+	once := p.api.countOf("get_group_member_info") - before
+	d.check = func(runs []summary) int {
+		again := p.api.countOf("get_group_member_info") - before - 2*once
+		return d.exportLost(runs[0], failed, again, 4)
 	}
 	return d
 }
