@@ -33,13 +33,7 @@ var steps = []struct {
 // too short to be hit. After some kills the command is given a last time.
 func TestKillSystemCalls(t *testing.T) {
 	t.Parallel()
-	strace, err := exec.LookPath("strace")
-	if err == nil {
-		err = exec.Command(strace, "-qq", "-e", "trace=none", "true").Run()
-	}
-	if err != nil {
-		t.Skipf("left out: processes are killed at system calls by strace, which does not work here: %v", err)
-	}
+	strace := straceOrSkip(t)
 	for name, begin := range deeds() {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -57,15 +51,59 @@ func TestKillSystemCalls(t *testing.T) {
 	}
 }
 
+// straceOrSkip is the program that kills others at a system call.
+func straceOrSkip(t *testing.T) string {
+	strace, err := exec.LookPath("strace")
+	if err == nil {
+		err = exec.Command(strace, "-qq", "-e", "trace=none", "true").Run()
+	}
+	if err != nil {
+		t.Skipf("left out: processes are killed at system calls by strace, which does not work here: %v", err)
+	}
+	return strace
+}
+
 // atStep kills the command as a thread of it begins a system call.
 func (k *killing) atStep(strace string) {
 	step := steps[k.rng.IntN(len(steps))]
+	k.under(strace, "trace="+step.calls, fmt.Sprintf("inject=%s:signal=SIGKILL:when=%d", step.calls, 1+k.rng.IntN(step.often)))
+}
+
+// under starts the command under strace with expressions, and waits for its end.
+func (k *killing) under(strace, trace, inject string, more ...string) {
+	k.t.Helper()
 	c := k.place.command(k.words()...)
-	args := []string{strace, "-f", "-qq", "-o", "/dev/null", "-e", "trace=" + step.calls,
-		"-e", fmt.Sprintf("inject=%s:signal=SIGKILL:when=%d", step.calls, 1+k.rng.IntN(step.often)), binary}
-	c.Path, c.Args = strace, append(args, c.Args[1:]...)
+	args := append([]string{strace, "-f", "-qq", "-o", "/dev/null", "-e", trace, "-e", inject}, more...)
+	c.Path, c.Args = strace, append(append(args, binary), c.Args[1:]...)
 	c.begin()
 	k.killed(c)
+}
+
+// TestKillDropping kills an export when it has been published, before what was fetched is
+// removed. It is not published again, and least of all said to be in a file that is not
+// there.
+func TestKillDropping(t *testing.T) {
+	t.Parallel()
+	strace := straceOrSkip(t)
+	d := membersDeed(newPlace(t), 1, "members.csv")
+	k := newKilling(t, d)
+	k.atCall() // then its directory is known
+	var fetched []string
+	for _, run := range k.names() {
+		if !slices.Contains(k.earlier, run) {
+			fetched = append(fetched, "-P", filepath.Join(k.runs(), run, "fetched.dat"))
+		}
+	}
+	k.under(strace, "trace=?unlink,?unlinkat", "inject=?unlink,?unlinkat:signal=SIGKILL", fetched...)
+	if k.kills != 2 || len(fetched) != 2 {
+		t.Fatalf("it was killed %d times; runs are %v", k.kills, fetched)
+	}
+	run := filepath.Base(filepath.Dir(fetched[1]))
+	d.run("resume", run, "-o", "other.csv").want(t, exitFailed, "it was published before, as "+d.target)
+	if _, err := os.Stat(filepath.Join(d.dir, "other.csv")); err == nil {
+		t.Error("it was published again")
+	}
+	tried.add("SIGKILL of an export between its publication and its end", 1, k.finish(2))
 }
 
 // TestKillPlanning kills commands of all kinds while they plan: some moments after they have
