@@ -172,7 +172,7 @@ func TestKillPrune(t *testing.T) {
 }
 
 // An export that was killed before it was published is one that can be resumed: prune
-// leaves it alone. What was killed while it planned is no run, and goes.
+// leaves it alone.
 func TestPruneAfterKills(t *testing.T) {
 	t.Parallel()
 	d := membersDeed(newPlace(t), 1, "members.csv")
@@ -189,6 +189,30 @@ func TestPruneAfterKills(t *testing.T) {
 	d.earlier = nil
 	d.run("resume").want(t, exitFailed)
 	tried.add("runs prune of an export that was killed while it was published", 1, k.finish(1))
+}
+
+// What was killed while it planned never began, and cannot be resumed: it goes.
+func TestPruneOfPlanning(t *testing.T) {
+	t.Parallel()
+	p := newPlace(t)
+	text, _ := hugeRoster(60, 500)
+	c := p.start("marks", "set", p.file("large.csv", text))
+	c.until(func() bool { return len(p.names()) > 0 })
+	_ = c.Process.Kill()
+	c.code()
+	if runs := p.list(); len(runs) != 1 || runs[0].State != "planning" {
+		t.Skipf("left out: the plan was faster than its kill: %+v", runs)
+	}
+	p.run("runs", "prune", "--older-than", "0s").want(t, exitOK)
+	if len(p.names()) != 1 {
+		t.Error("it is gone, though nobody said --force")
+	}
+	p.run("runs", "prune", "--older-than", "0s", "--force").want(t, exitOK)
+	p.swept()
+	if names := p.names(); len(names) > 0 {
+		t.Errorf("it is still there: %v", names)
+	}
+	tried.add("runs prune of a run whose planning was killed", 1, 0)
 }
 
 // TestKillAtCeiling kills a command again and again that shares the host's budget with
