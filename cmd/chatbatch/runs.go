@@ -110,6 +110,12 @@ func runsPruneCommand(w world) *cobra.Command {
 	var unfinished, force bool
 	cmd := storeCommand(w, &cobra.Command{
 		Use: "prune", Short: "Remove old runs, with their ledgers and reports", Args: cobra.NoArgs,
+		Long: `Remove old runs, with their ledgers and reports: those that have ended, and what
+never got beyond its planning. A run that can be resumed stays, an export that is not
+published yet too, unless --unfinished says otherwise; so does one that cannot be read.
+
+With --force, what killed processes have left and what belongs to no run goes as well:
+locks that nobody holds, and rests of runs.`,
 	}, func(ctx context.Context, s ledger.Store, _ []string) error {
 		infos, err := s.List(ctx)
 		if err != nil {
