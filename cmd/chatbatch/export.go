@@ -225,6 +225,7 @@ func (j *job) publish(ctx context.Context, l *ledger.Ledger) (string, error) {
 	if err := j.planAgain(m); err != nil {
 		return "", err
 	}
+	planned := j.target
 	if instead != "" {
 		j.target, j.format = instead, ""
 	}
@@ -255,7 +256,9 @@ func (j *job) publish(ctx context.Context, l *ledger.Ledger) (string, error) {
 		return "export: nothing was published", nil
 	}
 	if errors.Is(err, ledger.ErrDropped) {
-		return fmt.Sprintf("export: %s was published before", cmp.Or(p.Path, "stdout")), nil
+		// A process was killed between that and its last words. If another file is
+		// wanted now, there is nothing left to make it of.
+		return fmt.Sprintf("export: it was published before, as %s", planned), nil
 	}
 	if row, ok := errors.AsType[*export.RowError](err); ok && f.Kind == export.XLSX {
 		return "", fmt.Errorf("%w. What was fetched is kept; as CSV it can be written: chatbatch resume %s -o FILE.csv", row, m.Run)

@@ -110,6 +110,12 @@ func runsPruneCommand(w world) *cobra.Command {
 	var unfinished, force bool
 	cmd := storeCommand(w, &cobra.Command{
 		Use: "prune", Short: "Remove old runs, with their ledgers and reports", Args: cobra.NoArgs,
+		Long: `Remove old runs, with their ledgers and reports: those that have ended, and what
+never got beyond its planning. A run that can be resumed stays, an export that is not
+published yet too, unless --unfinished says otherwise; so does one that cannot be read.
+
+With --force, what killed processes have left and what belongs to no run goes as well:
+locks that nobody holds, and rests of runs.`,
 	}, func(ctx context.Context, s ledger.Store, _ []string) error {
 		infos, err := s.List(ctx)
 		if err != nil {
@@ -124,11 +130,18 @@ func runsPruneCommand(w world) *cobra.Command {
 				fmt.Fprintf(w.stdout, "would remove %s (%s, %s rows)\n", i.Run, i.State, humanize.Comma(i.Books.Rows))
 				continue
 			}
-			if err := pruneRun(ctx, s, i); err != nil {
+			err := pruneRun(ctx, s, i)
+			if errors.Is(err, ledger.ErrLocked) && i.State == ledger.Planning && !unfinished {
+				continue // it is being planned just now
+			}
+			if err != nil {
 				errs = append(errs, err)
 				continue
 			}
 			fmt.Fprintf(w.stdout, "removed %s\n", i.Run)
+		}
+		if force {
+			s.Sweep() // what belongs to no run
 		}
 		return errors.Join(errs...)
 	})
@@ -142,7 +155,8 @@ func old(i ledger.Info, age time.Duration, unfinished bool) bool {
 	if i.Err != nil || time.Since(i.Meta.Created) < age {
 		return false // a run that cannot be read may hold what somebody needs
 	}
-	return unfinished || i.State == ledger.Finished
+	// What never began cannot be resumed; an export that is fetched and not published can.
+	return unfinished || i.State == ledger.Planning || i.State == ledger.Finished && i.Reported
 }
 
 // pruneRun removes a run unless a process works on it.

@@ -21,9 +21,13 @@ import (
 	"time"
 )
 
-// stale is the age at which a file left by a process that was killed is
-// removed. A file that is being written is younger: each write makes it new.
+// stale is the age at which a file left by a process that was killed is removed
+// where it cannot be locked. A file that is being written is younger: each write
+// makes it new.
 const stale = time.Hour
+
+// createTries bounds how often a file is taken away before it can be locked.
+const createTries = 10
 
 // infix stands between the final name and what makes the name beside it unique.
 const infix = ".part-"
@@ -45,14 +49,15 @@ type File struct {
 	*bufio.Writer
 	f        *os.File
 	path     string // final
-	prepared bool   // all bytes are on disk, f is closed
+	prepared bool   // all bytes are on disk
 	done     bool   // it has the final name, or is gone
 }
 
 // Create begins a file that will be found under path. Until then it lies in the
 // same directory, which must exist, with mode 0600 and under a name that begins
 // with a dot. Files of the same final name that were left there by processes
-// that were killed are removed once they are an hour old.
+// that were killed are removed: at once where files can be locked, and when they
+// are an hour old elsewhere.
 //
 // What may stand under path is a regular file, or nothing; a symbolic link is
 // followed. All else is refused: to put a file in the place of /dev/null would
@@ -64,11 +69,17 @@ func Create(path string) (*File, error) {
 	}
 	dir, prefix := filepath.Dir(path), prefixOf(path)
 	sweep(dir, prefix)
-	f, err := os.CreateTemp(dir, prefix+"*") // 0600
-	if err != nil {
-		return nil, err
+	for range createTries {
+		f, err := os.CreateTemp(dir, prefix+"*") // 0600
+		if err != nil {
+			return nil, err
+		}
+		if claim(f) {
+			return &File{Writer: bufio.NewWriterSize(f, bufferSize), f: f, path: path}, nil
+		}
+		_ = f.Close()
 	}
-	return &File{Writer: bufio.NewWriterSize(f, bufferSize), f: f, path: path}, nil
+	return nil, fmt.Errorf("create %s: the file beside it is taken away again and again", path)
 }
 
 // final gives the name that the file is going to have.
@@ -111,8 +122,13 @@ func sweep(dir, prefix string) {
 			continue
 		}
 		old := filepath.Join(dir, name)
-		if i, err := os.Lstat(old); err == nil && i.Mode().IsRegular() && time.Since(i.ModTime()) > stale {
+		i, err := os.Lstat(old)
+		switch {
+		case err != nil || !i.Mode().IsRegular():
+		case time.Since(i.ModTime()) > stale:
 			_ = os.Remove(old)
+		default:
+			removeUnclaimed(old)
 		}
 	}
 }
@@ -130,8 +146,11 @@ func (f *File) Prepare() error {
 	if err := errors.Join(f.Flush(), f.f.Chmod(0o600), f.f.Sync()); err != nil {
 		return err
 	}
-	if err := f.f.Close(); err != nil {
-		return err
+	// It is locked while it is open: until it has its name, where that can be.
+	if !renamesOpen {
+		if err := f.f.Close(); err != nil {
+			return err
+		}
 	}
 	f.prepared = true
 	f.Reset(closed{})
@@ -154,6 +173,7 @@ func (f *File) Replace() error {
 		return err
 	}
 	f.done = true
+	_ = f.f.Close() // all of it is on disk already
 	// The name itself is durable once the directory is. Where directories
 	// cannot be synced there is nothing to be done about it.
 	if d, err := os.Open(filepath.Dir(f.path)); err == nil {

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -135,12 +136,10 @@ func TestFailure(t *testing.T) {
 
 func TestStaleIsRemoved(t *testing.T) {
 	dir := t.TempDir()
-	for _, name := range []string{".failed.csv.part-1", ".failed.csv.part-2", ".failed.csv.part-mine", ".failed.csv", ".other.csv.part-1"} {
+	for _, name := range []string{".failed.csv.part-1", ".failed.csv.part-mine", ".failed.csv", ".other.csv.part-1"} {
 		path := filepath.Join(dir, name)
 		must(t, os.WriteFile(path, nil, 0o600))
-		if name != ".failed.csv.part-2" { // of another process, at work
-			must(t, os.Chtimes(path, time.Time{}, time.Now().Add(-2*time.Hour)))
-		}
+		must(t, os.Chtimes(path, time.Time{}, time.Now().Add(-2*time.Hour)))
 	}
 	f, err := Create(filepath.Join(dir, "failed.csv"))
 	must(t, err)
@@ -148,10 +147,62 @@ func TestStaleIsRemoved(t *testing.T) {
 	if _, err := os.Stat(filepath.Join(dir, ".failed.csv.part-1")); !os.IsNotExist(err) {
 		t.Error("the stale one is still there")
 	}
-	for _, name := range []string{".failed.csv.part-2", ".failed.csv.part-mine", ".failed.csv", ".other.csv.part-1"} {
+	for _, name := range []string{".failed.csv.part-mine", ".failed.csv", ".other.csv.part-1"} {
 		if _, err := os.Stat(filepath.Join(dir, name)); err != nil {
 			t.Errorf("%s is gone", name)
 		}
+	}
+}
+
+// What a killed process has left is removed by the next one at once, however young it
+// is; what one at work has is not, up to the moment at which it has its name.
+func TestLeftBehindIsRemoved(t *testing.T) {
+	if !renamesOpen {
+		t.Skip("files are not locked here: what is left is removed when it is stale")
+	}
+	dir := t.TempDir()
+	path := filepath.Join(dir, "failed.csv")
+	must(t, os.WriteFile(filepath.Join(dir, ".failed.csv.part-1"), []byte("half"), 0o600))
+	var working []*File
+	for i := range 2 {
+		f, err := Create(path)
+		must(t, err)
+		fmt.Fprint(f, i)
+		must(t, f.Prepare())
+		working = append(working, f)
+	}
+	if diff := cmp.Diff([]string{".failed.csv.part-", ".failed.csv.part-"}, names(t, dir)); diff != "" {
+		t.Error(diff)
+	}
+	for i, f := range working {
+		must(t, f.Replace())
+		holds(t, path, fmt.Sprint(i))
+	}
+	if diff := cmp.Diff([]string{"failed.csv"}, names(t, dir)); diff != "" {
+		t.Error(diff)
+	}
+}
+
+// Many who begin at once do not take each other's files away.
+func TestCreateSideBySide(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "members.csv")
+	var wg sync.WaitGroup
+	for range 8 {
+		wg.Go(func() {
+			for range 50 {
+				f, err := Create(path)
+				if err == nil {
+					err = f.Replace()
+				}
+				if err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	wg.Wait()
+	if diff := cmp.Diff([]string{"members.csv"}, names(t, filepath.Dir(path))); diff != "" {
+		t.Error(diff)
 	}
 }
 

@@ -95,6 +95,8 @@ func diagnose(err error) (hint string, kind error) {
 			return hintDamaged, nil
 		case errors.Is(err, ErrDropped):
 			return "to fetch it again, start a new run with --fresh", nil
+		case errors.Is(err, ErrNotPlanned):
+			return "unless a process is planning it just now, run its command again", nil
 		case errors.Is(err, ErrForeign):
 			return "name another run, or another directory of runs", nil
 		case errors.Is(err, fs.ErrPermission):

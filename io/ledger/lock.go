@@ -23,7 +23,7 @@ const (
 // wait it waits until it is free or ctx ends; without, it is ErrLocked.
 //
 // The lock file is removed by its holder, while it is locked, so none is left.
-// (A process that is killed leaves one; the next holder removes it.)
+// (A process that is killed leaves one; the next holder removes it, or Sweep.)
 func (s Store) Lock(ctx context.Context, key string, wait bool) (unlock func(), err error) {
 	if !plainName.MatchString(key) {
 		return nil, fmt.Errorf("lock: %q is not a key", key)

@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -136,5 +137,43 @@ func TestRemovedFileIsNoLock(t *testing.T) {
 		if got, err := current(f); got != step.want || err != nil {
 			t.Errorf("%s: got %v, %v, want %v", step.name, got, err, step.want)
 		}
+	}
+}
+
+// What killed processes have left is swept away a while later; what is in use, young, or
+// somebody else's is not.
+func TestSweep(t *testing.T) {
+	s := Store{t.TempDir()}
+	old := time.Now().Add(-time.Hour)
+	key := func(n int) string { return fmt.Sprintf("%064x", n) }
+	rests := []string{key(1) + ".lock", ".input-12", ".removed-20260101T000000.000Z-000061", "20260101T000000.000Z-000062"}
+	stay := []string{key(2) + ".lock", "notes.lock", ".input-mine", ".removed-mine", key(3) + ".lock"}
+	for _, name := range append(stay, rests...) {
+		path := filepath.Join(s.Dir, name)
+		if strings.Contains(name, "2026") || name == ".removed-mine" {
+			must(t, os.Mkdir(path, 0o700))
+		} else {
+			must(t, os.WriteFile(path, nil, 0o600))
+		}
+		if name != key(3)+".lock" { // its process may be about to lock it
+			must(t, os.Chtimes(path, old, old))
+		}
+	}
+	unlock, err := s.Lock(t.Context(), key(2), false)
+	must(t, err)
+	defer unlock()
+	s.Sweep()
+	for _, name := range rests {
+		if _, err := os.Lstat(filepath.Join(s.Dir, name)); !errors.Is(err, os.ErrNotExist) {
+			t.Errorf("%s is still there: %v", name, err)
+		}
+	}
+	for _, name := range stay {
+		if _, err := os.Lstat(filepath.Join(s.Dir, name)); err != nil {
+			t.Error(err)
+		}
+	}
+	if _, err := s.Lock(t.Context(), key(2), false); !errors.Is(err, ErrLocked) {
+		t.Errorf("the lock that is held: got %v, want ErrLocked", err)
 	}
 }

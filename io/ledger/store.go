@@ -309,15 +309,14 @@ func (s Store) info(ctx context.Context, run string) Info {
 // undo what came after it.)
 //
 // The caller holds the lock of the key. Runs of the key whose planning never
-// ended are removed: nobody can be planning them any more. So are the empty
-// directories of processes that were killed before they could even say what
-// they were planning.
+// ended are removed: nobody can be planning them any more. So is what else killed
+// processes have left, see Sweep.
 func (s Store) Find(ctx context.Context, key string) (string, error) {
 	list, err := s.List(ctx)
 	if err != nil {
 		return "", err
 	}
-	s.sweep()
+	s.Sweep()
 	for n := len(list) - 1; n >= 0; n-- {
 		switch i := list[n]; {
 		case i.Err != nil || i.Meta.Key() != key:
@@ -349,21 +348,45 @@ func (s Store) unnamed(run string) bool {
 	return err == nil
 }
 
-// unnamedFor is how long a directory must have been unnamed to be swept away.
-// Between making it and naming it a process takes milliseconds.
-const unnamedFor = time.Minute
+// restFor is how long something must have been there to be swept away. A process
+// takes milliseconds from making a directory to naming its run, and from making a
+// copy of its input to taking away its name.
+const restFor = time.Minute
 
-// sweep removes unnamed directories. One that cannot be removed is left: it is
-// in nobody's way.
-func (s Store) sweep() {
-	dirs, _ := os.ReadDir(s.Dir)
-	for _, d := range dirs {
-		i, err := d.Info()
-		if err == nil && d.IsDir() && time.Since(i.ModTime()) > unnamedFor && s.unnamed(d.Name()) {
-			_ = os.RemoveAll(s.Path(d.Name()))
+// Sweep removes what killed processes have left and what belongs to no run:
+// directories without a name, locks that nobody holds, the rests of runs that were
+// being removed, and copies of inputs that still have a name. What cannot be removed
+// is left: it is in nobody's way.
+func (s Store) Sweep() {
+	entries, _ := os.ReadDir(s.Dir)
+	for _, e := range entries {
+		i, err := e.Info()
+		if err != nil || time.Since(i.ModTime()) < restFor {
+			continue
+		}
+		path := filepath.Join(s.Dir, e.Name())
+		switch removed, was := strings.CutPrefix(e.Name(), removedPrefix); {
+		case e.IsDir() && (was && runName.MatchString(removed) || s.unnamed(e.Name())):
+			_ = os.RemoveAll(path)
+		case i.Mode().IsRegular() && copyName.MatchString(e.Name()):
+			_ = os.Remove(path)
+		case i.Mode().IsRegular() && lockName.MatchString(e.Name()):
+			if f, err := tryLock(path); err == nil && f != nil {
+				release(f)
+			}
 		}
 	}
 }
+
+// removedPrefix is how the name begins of a run that is being removed.
+const removedPrefix = ".removed-"
+
+// Names of locks, whose keys are hex, and of inputs that commands copy here to read
+// them twice.
+var (
+	lockName = regexp.MustCompile(`^[0-9a-f]{64}\.lock$`)
+	copyName = regexp.MustCompile(`^\.input-[0-9]+$`)
+)
 
 // Remove removes a run and everything in its directory. The caller holds its
 // lock. It is gone from the list at once, or not at all.
@@ -372,14 +395,14 @@ func (s Store) Remove(_ context.Context, run string) error {
 	if err != nil {
 		return err
 	}
-	aside := filepath.Join(s.Dir, ".removed-"+run)
+	aside := filepath.Join(s.Dir, removedPrefix+run)
 	if err := os.Rename(dir, aside); errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("remove run: %w: %s", ErrNoRun, run)
 	} else if err != nil {
 		return fmt.Errorf("remove run: %w", err)
 	}
 	// Also what a Remove that was killed has left.
-	left, _ := filepath.Glob(filepath.Join(s.Dir, ".removed-*"))
+	left, _ := filepath.Glob(filepath.Join(s.Dir, removedPrefix+"*"))
 	for _, dir := range left {
 		if e := os.RemoveAll(dir); e != nil && err == nil {
 			err = fmt.Errorf("remove run: %w", e)
