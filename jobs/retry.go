@@ -240,7 +240,7 @@ type attempts struct {
 // another.
 func (a *attempts) next(ctx context.Context) error {
 	sig, err := a.attempt(ctx, false)
-	if err != nil && ctx.Err() == nil && a.hard.Err() == nil && !isGuard(err) {
+	if err != nil && !a.over(ctx, err) {
 		switch rule := chat.Judge(err); {
 		case rule.Pause > 0 && !a.paused:
 			err = a.pause(ctx, rule.Pause)
@@ -253,10 +253,17 @@ func (a *attempts) next(ctx context.Context) error {
 	switch {
 	case err == nil:
 		return nil
-	case ctx.Err() != nil || a.hard.Err() != nil || isGuard(err):
+	case a.over(ctx, err):
 		return backoff.Permanent(err)
 	}
 	return a.judge(err)
+}
+
+// over says that err is no answer to this call, and that there is nothing to judge:
+// the call was given up, or did not leave, since the run is to stop.
+func (a *attempts) over(ctx context.Context, err error) bool {
+	_, refused := refusalOf(err)
+	return ctx.Err() != nil || a.hard.Err() != nil || isGuard(err) || refused
 }
 
 // judge says whether an error is worth another attempt.
@@ -355,7 +362,8 @@ func (a *attempts) pause(ctx context.Context, d time.Duration) error {
 		_, err := a.attempt(ctx, false)
 		return err
 	}
-	defer a.door.front().gate.open()
+	var refused *Refusal
+	defer func() { a.door.front().gate.open(refused) }()
 	t := time.NewTimer(d)
 	defer t.Stop()
 	select {
@@ -363,8 +371,20 @@ func (a *attempts) pause(ctx context.Context, d time.Duration) error {
 		return context.Cause(ctx)
 	case <-t.C:
 		_, err := a.attempt(ctx, true)
+		if err != nil && !a.over(ctx, err) {
+			refused = a.stops(err)
+		}
 		return err
 	}
+}
+
+// stops is the refusal that an error is if it will stop the run, nil otherwise.
+func (a *attempts) stops(err error) *Refusal {
+	rule := chat.Judge(err)
+	if rule.Then != chat.StopRun || rule.Verdict == chat.Retry && a.made <= rule.Tries {
+		return nil
+	}
+	return a.refusal(err, true)
 }
 
 // refusal names what an error means when it is final.
