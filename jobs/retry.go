@@ -183,7 +183,7 @@ func (c *Caller) Do(ctx context.Context, api string, most int, call func(context
 	if most == anyRetries {
 		most = c.door.Retry.Max
 	}
-	a := &attempts{Caller: c, api: api, call: call}
+	a := &attempts{Caller: c, api: api, call: call, seen: map[string]int{}}
 	a.accepted[1] = c.door.acceptedOf(api)
 	err := backoff.Retry(func() error { return a.next(ctx) }, c.door.Retry.backOff(ctx, most))
 	c.attempts = a.made
@@ -230,7 +230,8 @@ type attempts struct {
 	call func(context.Context) error
 
 	made     int
-	accepted [2]int // calls accepted when the attempt before the last had failed, and the last
+	seen     map[string]int // answers that have a bound of their own, by what they mean
+	accepted [2]int         // calls accepted when the attempt before the last had failed, and the last
 	resigned bool
 	paused   bool
 }
@@ -279,7 +280,7 @@ func (a *attempts) judge(err error) error {
 		a.door.Meter.refused()
 		fallthrough
 	case chat.Retry:
-		if rule.Tries > 0 && a.made > rule.Tries {
+		if a.isBeyond(rule) {
 			return backoff.Permanent(a.refusal(err, true))
 		}
 		return err
@@ -287,6 +288,12 @@ func (a *attempts) judge(err error) error {
 		return backoff.Permanent(a.refusal(err, true))
 	}
 	return backoff.Permanent(a.refusal(err, false))
+}
+
+// isBeyond says that an answer has come more often than it may. Others that came to the
+// same call, say of a server that was away, do not count.
+func (a *attempts) isBeyond(rule chat.Ruling) bool {
+	return rule.Tries > 0 && a.seen[rule.Meaning] > rule.Tries
 }
 
 // attempt takes a turn and calls. It returns the signature that was used. alone
@@ -308,6 +315,9 @@ func (a *attempts) attempt(ctx context.Context, alone bool) (sig string, err err
 		uncount() // it did not leave
 	case err != nil:
 		a.accepted[0], a.accepted[1] = a.accepted[1], a.door.acceptedOf(a.api)
+		if a.hard.Err() == nil {
+			a.seen[chat.Judge(err).Meaning]++
+		}
 	}
 	return t.Sig, err
 }
@@ -381,7 +391,7 @@ func (a *attempts) pause(ctx context.Context, d time.Duration) error {
 // stops is the refusal that an error is if it will stop the run, nil otherwise.
 func (a *attempts) stops(err error) *Refusal {
 	rule := chat.Judge(err)
-	if rule.Then != chat.StopRun || rule.Verdict == chat.Retry && a.made <= rule.Tries {
+	if rule.Then != chat.StopRun || rule.Verdict == chat.Retry && !a.isBeyond(rule) {
 		return nil
 	}
 	return a.refusal(err, true)
