@@ -90,7 +90,7 @@ func oddAnswers() []oddity {
 // vouches for. If it cannot be read, the call is tried again, and then the run stops
 // and no row has failed.
 func TestOddAnswers(t *testing.T) {
-	for _, o := range oddAnswers() {
+	for _, o := range every(oddAnswers(), 6) {
 		t.Run(o.name, func(t *testing.T) {
 			t.Parallel()
 			h := newHostile(t)
@@ -215,7 +215,7 @@ func oddPages() map[string][]oddity {
 // group is whole or it fails; and no list is read for ever.
 func TestOddPages(t *testing.T) {
 	for kind, oddities := range oddPages() {
-		for _, o := range oddities {
+		for _, o := range every(oddities, 8) {
 			t.Run(kind+", "+o.name, func(t *testing.T) {
 				t.Parallel()
 				h := newHostile(t)
@@ -248,12 +248,12 @@ func TestOddPages(t *testing.T) {
 // A list of all groups that lies or never ends is no list; one whose count is odd is.
 func TestOddGroupList(t *testing.T) {
 	const list = "get_appid_group_list"
-	for _, o := range []oddity{
+	for _, o := range every([]oddity{
 		{"TotalCount -1", list, with("TotalCount", -1), exitOK, ""}, {"no TotalCount", list, with("TotalCount", nil), exitOK, ""}, {"TotalCount a text", list, with("TotalCount", "x"), exitOK, ""},
 		{"TotalCount too large", list, with("TotalCount", 4500), exitOK, ""}, {"Next a text", list, with("Next", "0"), exitOK, ""}, {"no Next", list, with("Next", nil), exitOK, ""},
 		{"always the same cursor", list, with("Next", 7), exitStopped, "never ends"}, {"a cursor below 0", list, with("Next", -1), exitStopped, "Next is no whole number"},
 		{"no groups, but a count", list, with("GroupIdList", nil), exitStopped, "lists none of the 3 groups"}, {"a group without a name", list, with("GroupIdList", []any{map[string]any{}}), exitStopped, "no GroupId"},
-	} {
+	}, 5) {
 		t.Run(o.name, func(t *testing.T) {
 			t.Parallel()
 			h := newHostile(t)

@@ -46,7 +46,7 @@ func codes() map[meaning][]int {
 func eachCode(t *testing.T, f func(t *testing.T, m meaning, code int)) {
 	for m, list := range codes() {
 		for i, code := range list {
-			if *full || i == 0 {
+			if *full || i == 0 && m%3 == 1 {
 				t.Run(fmt.Sprint(code), func(t *testing.T) {
 					t.Parallel()
 					f(t, m, code)
@@ -61,7 +61,7 @@ func eachCode(t *testing.T, f func(t *testing.T, m meaning, code int)) {
 // the server thinks better of it the same command goes on.
 func TestCodeOnce(t *testing.T) {
 	eachCode(t, func(t *testing.T, m meaning, code int) {
-		for _, at := range []int{1, 4} {
+		for _, at := range []int{4, 1}[:times(1, 2)] {
 			h := newHostile(t)
 			j := h.set(4, 10)
 			h.misbehaves(once(at, func(c *call) bool { c.refuse(code); return true }))

@@ -6,6 +6,7 @@ import (
 	"encoding/csv"
 	"fmt"
 	"io/fs"
+	"maps"
 	"net"
 	"net/http"
 	"os"
@@ -260,4 +261,21 @@ func (c *process) watched() (peak int) {
 		return false
 	})
 	return peak
+}
+
+// some are all of m, or without -full those of names.
+func some[T any](m map[string]T, names ...string) map[string]T {
+	less := maps.Clone(m)
+	maps.DeleteFunc(less, func(name string, _ T) bool { return !*full && !slices.Contains(names, name) })
+	return less
+}
+
+// every is all of list, or without -full each nth of it.
+func every[T any](list []T, n int) (less []T) {
+	for i, x := range list {
+		if *full || i%n == n/2 {
+			less = append(less, x)
+		}
+	}
+	return less
 }

@@ -127,7 +127,7 @@ func jobsOfAllKinds() map[string]func(h *hostile) job {
 // and now without. All are tried again, and all rows end as they must.
 func TestWire(t *testing.T) {
 	faults := wireFaults()
-	for name, of := range jobsOfAllKinds() {
+	for name, of := range some(jobsOfAllKinds(), "marks set", "unread set", "export members of Community") {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			for round := range times(1, 12) {
@@ -200,17 +200,17 @@ func TestRedirected(t *testing.T) {
 // Answers that are far too large, or never end, cost little memory, and fail no row for
 // good: what they have stopped goes on when the server is well.
 func TestEndless(t *testing.T) {
-	for name, answer := range map[string]func(c *call) bool{
+	for name, answer := range some(map[string]func(c *call) bool{
 		"100 MB":           noise("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", "10\r\n0123456789abcdef\r\n"),
 		"a list":           noise("HTTP/1.1 200 OK\r\n\r\n"+`{"ErrorCode":0,"MemberList":[`, "{},"),
 		"of gzip":          zipped(100, 1<<20),
 		"of blanks":        noise("HTTP/1.0 200 OK\r\n\r\n", " "),
 		"a list that ends": body(`{"ErrorCode":0,"MemberList":[{}` + strings.Repeat(",{}", 5<<20) + "]}"),
-	} {
+	}, "a list", "of gzip") {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			h := newHostile(t)
-			for _, j := range []job{h.set(20, 20), h.count(4, 30), h.export("members", "Public", 20, 20), h.export("online", "AVChatRoom", 20, 20)}[:times(2, 4)] {
+			for _, j := range []job{h.set(20, 20), h.count(4, 30), h.export("members", "Public", 20, 20), h.export("online", "AVChatRoom", 20, 20)}[:times(1, 4)] {
 				tried.add("server: an answer without end, or "+name, 1, h.endless(j, answer))
 			}
 		})
@@ -248,7 +248,11 @@ func (h *hostile) resumed(j job, e end) int {
 		e.want(h.t, j.code)
 		return j.lost(e)
 	}
-	s := h.summary(h.run("retry", h.summary(e).Run, "--class", "no_answer", "--json"))
+	again := []string{"retry", h.summary(e).Run, "--class", "no_answer", "--json"}
+	if j.args[0] == "export" {
+		again = append(again, "-o", "again.csv")
+	}
+	s := h.summary(h.run(again...))
 	if j.odd == nil {
 		return s.Failed + s.Unprocessed
 	}
