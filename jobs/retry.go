@@ -283,6 +283,7 @@ func (a *attempts) judge(err error) error {
 		if a.isBeyond(rule) {
 			return backoff.Permanent(a.refusal(err, true))
 		}
+		a.door.Meter.tryAgain(err)
 		return err
 	case chat.Resign:
 		return backoff.Permanent(a.refusal(err, true))

@@ -118,6 +118,9 @@ func TestAway(t *testing.T) {
 				e := p.end()
 				h.check(e)
 				e.want(t, j.code)
+				if away.long > 30*time.Second {
+					e.want(t, j.code, "trouble=", "connect: dial tcp")
+				}
 				tried.add(fmt.Sprintf("server: away %s (%v)", name, away.long), away.often, j.lost(e))
 			})
 		}
