@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 )
 
 // A meaning is what an error code means for a run, by the API's pages.
@@ -218,4 +219,87 @@ func (h *hostile) askedFirst(j job, code int) int {
 		return 2
 	}
 	return 1
+}
+
+// An HTTP status that forbids or does not know what was asked concerns the run, and costs one
+// call; the same command goes on when somebody has mended it.
+func TestForbidden(t *testing.T) {
+	for _, status := range every([]int{400, 401, 403, 404, 405, 410, 421, 451}, 8) {
+		for kind, of := range some(jobsOfAllKinds(), "export online") {
+			t.Run(fmt.Sprint(status, kind), func(t *testing.T) {
+				t.Parallel()
+				h := newHostile(t)
+				j := of(h)
+				at := 1 + status%2*3 // the first call or a later one
+				h.misbehaves(once(at, text(status)))
+				e := h.run(append(j.args, "--workers", "1")...)
+				lost := 0
+				if kind == "unread set" && at == 1 { // the look at the groups can be done without
+					e.want(t, j.code, fmt.Sprint("status ", status))
+				} else {
+					e.want(t, exitRefused, fmt.Sprint("status ", status), "a proxy may be in the way")
+					if lost = h.api.count() - at; lost != 0 {
+						t.Errorf("%d calls, want %d", h.api.count(), at)
+					}
+					e = h.run(j.args...)
+				}
+				e.want(t, j.code)
+				tried.add("server: HTTP status 4xx, then not", 1, lost+j.lost(e))
+			})
+		}
+	}
+}
+
+// 413 makes calls smaller: marks by less accounts, pages by less members. What cannot be
+// smaller is refused.
+func TestTooMuchAsked(t *testing.T) {
+	t.Parallel()
+	for _, most := range []int{7, 0} {
+		h := newHostile(t)
+		for _, j := range []job{h.set(4, 60), h.export("members", "Public", 2, 450), h.export("members", "Community", 2, 300)}[:times(2, 3)] {
+			h.misbehaves(func(c *call) bool {
+				list, _ := c.body["MemberList"].([]any)
+				limit, _ := c.body["Limit"].(float64)
+				return max(len(list), int(limit)) > most && text(413)(c)
+			})
+			before := h.api.count()
+			if j.args[0] == "marks" {
+				j.args = append(j.args, "--chunk-size", "500")
+			}
+			e := h.run(j.args...)
+			if most > 0 {
+				e.want(t, j.code)
+				tried.add("server: 413 for all that is large", 1, j.lost(e))
+				continue
+			}
+			s := h.summary(e)
+			if s.Succeeded > 0 || e.code == exitOK || h.api.count()-before > 40 {
+				t.Errorf("%s: exit code %d, %d calls, %+v", j.name, e.code, h.api.count()-before, s)
+			}
+			tried.add("server: 413 for everything: stopped or refused", 1, s.Succeeded)
+		}
+	}
+}
+
+// While a server asks to wait, nothing is sent.
+func TestRetryAfter(t *testing.T) {
+	t.Parallel()
+	for _, status := range []int{429, 503}[:times(1, 2)] {
+		h := newHostile(t)
+		j := h.set(8, 60)
+		h.misbehaves(once(6, text(status, "Retry-After", "2")))
+		e := h.run(append(j.args, "--workers", "4")...)
+		e.want(t, j.code)
+		h.api.mu.Lock()
+		slices.SortFunc(h.api.arrivals, time.Time.Compare)
+		longest := time.Duration(0)
+		for i, at := range h.api.arrivals[1:] {
+			longest = max(longest, at.Sub(h.api.arrivals[i]))
+		}
+		h.api.mu.Unlock()
+		if longest < 1900*time.Millisecond {
+			t.Errorf("%d: the longest time without a call was %v, want 2s", status, longest)
+		}
+		tried.add("server: asks to wait for 2 s", 1, j.lost(e))
+	}
 }

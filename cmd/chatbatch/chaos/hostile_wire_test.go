@@ -150,6 +150,29 @@ func TestWire(t *testing.T) {
 	}
 }
 
+// Several jobs side by side at such a server.
+func TestWireOfSeveralJobs(t *testing.T) {
+	t.Parallel()
+	if !*full {
+		t.Skip("see -full")
+	}
+	faults := wireFaults()
+	for round := range 5 {
+		h := newHostile(t)
+		file, jobs := "jobs:\n", []job{h.set(6, 60), h.count(3, 20), h.export("members", "Public", 3, 600), h.export("online", "AVChatRoom", 3, 600)}
+		for _, j := range jobs {
+			file += fmt.Sprintf("  - kind: %s %s\n    input: %s\n", j.args[0], j.args[1], j.args[2])
+			if j.args[0] == "export" {
+				file += "    output: " + j.args[4] + "\n"
+			}
+		}
+		h.misbehaves(func(c *call) bool { return c.n%3 == 1 && faults[(c.n/3+round*11)%len(faults)].answer(c) })
+		h.run("run", h.file("jobs.yaml", file)).want(t, exitFailed)
+		lost := jobs[2].lost(end{}) + jobs[3].lost(end{}) + jobs[1].odd() + jobs[0].odd()
+		tried.add("server: each third answer is wrong: several jobs side by side", h.handled(), lost)
+	}
+}
+
 // A server that sends two answers for one call: the second is nobody's, and is
 // not shown.
 func TestUnasked(t *testing.T) {
