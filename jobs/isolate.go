@@ -68,7 +68,7 @@ func (s *settling) isolate(ctx context.Context, bad span, why *Refusal) error {
 		if err := i.part(ctx, next); err != nil {
 			return err
 		}
-		if i.asked && i.sick() && len(i.queue) > 0 && !i.anyOffline(i.queue[0].span) {
+		if (i.asked || i.left() <= 0) && i.sick() && len(i.queue) > 0 && !i.anyOffline(i.queue[0].span) {
 			return &GuardError{Reason: "the server refuses every call", Err: why}
 		}
 	}

@@ -32,6 +32,7 @@ type Reading struct {
 	Settled           ledger.Cost // the part of them that belongs to settled chunks
 	InOneSecond       int         // calls that left in the last second
 	MaxInOneSecond    int         // the most that ever left inside one second
+	Trouble           string      // what the last call got that is to be tried again, "" if there was none
 }
 
 // Read returns the counts so far.
@@ -97,6 +98,13 @@ func (m *Meter) refused() {
 	defer m.mu.Unlock()
 	m.now.Refused++
 	m.second(time.Now()).Refused++
+}
+
+// tryAgain notes why a call is to be tried again.
+func (m *Meter) tryAgain(err error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.now.Trouble = err.Error()
 }
 
 // second is the pace of the second of now, or a new part of it. The caller holds m.mu.

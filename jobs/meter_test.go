@@ -75,3 +75,17 @@ func TestMeterTakePace(t *testing.T) {
 		}
 	})
 }
+
+// The meter tells what is in the way while calls are tried again.
+func TestMeterTrouble(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		door, _ := newDoor()
+		call := &Caller{door: door, hard: t.Context()}
+		if err := call.Do(t.Context(), "api", anyRetries, answers(refuse(10002), nil)); err != nil {
+			t.Fatal(err)
+		}
+		if got, want := door.Meter.Read().Trouble, "test: code 10002: as the test wants it"; got != want {
+			t.Errorf("got %q, want %q", got, want)
+		}
+	})
+}

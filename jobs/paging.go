@@ -67,6 +67,10 @@ const barrenPages = 50
 // as many members, and pages would be planned for all of them.
 const mostMembers = 100_000_000
 
+// beyondTold is how many members more than twice the MemberNum may come before a list is
+// said to have no end. (It may be told late, or of some members only.)
+const beyondTold = 100_000
+
 // A stuckError says that the pages of a group never end.
 type stuckError struct{ why string }
 
@@ -104,7 +108,7 @@ func (r *reading) read(ctx context.Context, community bool) error {
 	if _, err := r.basket.add(ctx, page.Members); err != nil {
 		return err
 	}
-	got := len(page.Members)
+	got := places(page.Members)
 	switch {
 	case page.Next != "": // a Community whose id does not say so
 		return r.byCursor(ctx, page.Next)
@@ -190,9 +194,26 @@ func (r *reading) byCursor(ctx context.Context, next string) error {
 		if barren > barrenPages {
 			return &stuckError{fmt.Sprintf("%d pages brought no new member", barren)}
 		}
+		if err := r.tooMany(); err != nil {
+			return err
+		}
 		next = page.Next
 		been[next] = true
 	}
+}
+
+// tooMany is an error when far more members have come than the server says there are.
+func (r *reading) tooMany() error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	told := min(r.last, mostMembers)
+	if told < 0 {
+		told = mostMembers
+	}
+	if n := int64(len(r.basket.seen)); n > 2*told+beyondTold {
+		return &stuckError{fmt.Sprintf("%d members came, and the server says that there are %d", n, r.last)}
+	}
+	return nil
 }
 
 // toTheEnd reads from an offset until a page is empty: the server does not tell
@@ -217,8 +238,25 @@ func (r *reading) toTheEnd(ctx context.Context, offset int) error {
 		if barren > barrenPages {
 			return &stuckError{fmt.Sprintf("%d pages brought no new member", barren)}
 		}
-		offset += len(page.Members)
+		if err := r.tooMany(); err != nil {
+			return err
+		}
+		offset += places(page.Members)
 	}
+}
+
+// places is how many places of its list a page takes up: a server that names a member
+// twice on one page has no more of them behind it.
+func places(page []chat.Member) int {
+	named := make(map[string]bool, len(page))
+	n := 0
+	for _, m := range page {
+		if m.Account == "" || !named[m.Account] {
+			n++
+		}
+		named[m.Account] = true
+	}
+	return n
 }
 
 // sideBySide reads the members from offset to all, several pages at a time.
@@ -313,7 +351,7 @@ func (r *reading) part(ctx context.Context, call *Caller, offset, end int, last 
 		}
 		members = append(members, page.Members...)
 		// Not by the limit that was asked for: the server may give less.
-		offset += len(page.Members)
+		offset += places(page.Members)
 		if last {
 			end = max(end, int(min(page.MemberNum, mostMembers)))
 		}

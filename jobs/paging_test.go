@@ -367,3 +367,29 @@ func numbersTo(n int) []int {
 	}
 	return all
 }
+
+// A page takes up a place for each account, and for each member without one.
+func TestPlaces(t *testing.T) {
+	page := []chat.Member{{Account: "a"}, {Account: "b"}, {Account: "a"}, {}, {}, {Account: "b"}}
+	if n := places(page); n != 4 {
+		t.Errorf("got %d, want 4", n)
+	}
+}
+
+// A list that goes on far behind what the server says there is has no end; one of which it
+// says nothing, or little, is read on.
+func TestTooMany(t *testing.T) {
+	for _, test := range []struct {
+		told int64
+		seen int
+		many bool
+	}{{-1, 300_000, false}, {0, 100_000, false}, {0, 100_001, true}, {450, 100_900, false}, {450, 100_901, true}, {1 << 60, 300_000, false}} {
+		r := &reading{last: test.told, basket: newBasket(nil, nil)}
+		for n := range test.seen {
+			r.basket.seen[uint64(n)] = struct{}{}
+		}
+		if err := r.tooMany(); (err != nil) != test.many {
+			t.Errorf("%d of %d: got %v", test.seen, test.told, err)
+		}
+	}
+}

@@ -183,7 +183,7 @@ func (c *Caller) Do(ctx context.Context, api string, most int, call func(context
 	if most == anyRetries {
 		most = c.door.Retry.Max
 	}
-	a := &attempts{Caller: c, api: api, call: call}
+	a := &attempts{Caller: c, api: api, call: call, seen: map[string]int{}}
 	a.accepted[1] = c.door.acceptedOf(api)
 	err := backoff.Retry(func() error { return a.next(ctx) }, c.door.Retry.backOff(ctx, most))
 	c.attempts = a.made
@@ -230,7 +230,8 @@ type attempts struct {
 	call func(context.Context) error
 
 	made     int
-	accepted [2]int // calls accepted when the attempt before the last had failed, and the last
+	seen     map[string]int // answers that have a bound of their own, by what they mean
+	accepted [2]int         // calls accepted when the attempt before the last had failed, and the last
 	resigned bool
 	paused   bool
 }
@@ -240,7 +241,7 @@ type attempts struct {
 // another.
 func (a *attempts) next(ctx context.Context) error {
 	sig, err := a.attempt(ctx, false)
-	if err != nil && ctx.Err() == nil && a.hard.Err() == nil && !isGuard(err) {
+	if err != nil && !a.over(ctx, err) {
 		switch rule := chat.Judge(err); {
 		case rule.Pause > 0 && !a.paused:
 			err = a.pause(ctx, rule.Pause)
@@ -253,10 +254,17 @@ func (a *attempts) next(ctx context.Context) error {
 	switch {
 	case err == nil:
 		return nil
-	case ctx.Err() != nil || a.hard.Err() != nil || isGuard(err):
+	case a.over(ctx, err):
 		return backoff.Permanent(err)
 	}
 	return a.judge(err)
+}
+
+// over says that err is no answer to this call, and that there is nothing to judge:
+// the call was given up, or did not leave, since the run is to stop.
+func (a *attempts) over(ctx context.Context, err error) bool {
+	_, refused := refusalOf(err)
+	return ctx.Err() != nil || a.hard.Err() != nil || isGuard(err) || refused
 }
 
 // judge says whether an error is worth another attempt.
@@ -272,14 +280,21 @@ func (a *attempts) judge(err error) error {
 		a.door.Meter.refused()
 		fallthrough
 	case chat.Retry:
-		if rule.Tries > 0 && a.made > rule.Tries {
+		if a.isBeyond(rule) {
 			return backoff.Permanent(a.refusal(err, true))
 		}
+		a.door.Meter.tryAgain(err)
 		return err
 	case chat.Resign:
 		return backoff.Permanent(a.refusal(err, true))
 	}
 	return backoff.Permanent(a.refusal(err, false))
+}
+
+// isBeyond says that an answer has come more often than it may. Others that came to the
+// same call, say of a server that was away, do not count.
+func (a *attempts) isBeyond(rule chat.Ruling) bool {
+	return rule.Tries > 0 && a.seen[rule.Meaning] > rule.Tries
 }
 
 // attempt takes a turn and calls. It returns the signature that was used. alone
@@ -301,6 +316,9 @@ func (a *attempts) attempt(ctx context.Context, alone bool) (sig string, err err
 		uncount() // it did not leave
 	case err != nil:
 		a.accepted[0], a.accepted[1] = a.accepted[1], a.door.acceptedOf(a.api)
+		if a.hard.Err() == nil {
+			a.seen[chat.Judge(err).Meaning]++
+		}
 	}
 	return t.Sig, err
 }
@@ -355,7 +373,8 @@ func (a *attempts) pause(ctx context.Context, d time.Duration) error {
 		_, err := a.attempt(ctx, false)
 		return err
 	}
-	defer a.door.front().gate.open()
+	var refused *Refusal
+	defer func() { a.door.front().gate.open(refused) }()
 	t := time.NewTimer(d)
 	defer t.Stop()
 	select {
@@ -363,8 +382,20 @@ func (a *attempts) pause(ctx context.Context, d time.Duration) error {
 		return context.Cause(ctx)
 	case <-t.C:
 		_, err := a.attempt(ctx, true)
+		if err != nil && !a.over(ctx, err) {
+			refused = a.stops(err)
+		}
 		return err
 	}
+}
+
+// stops is the refusal that an error is if it will stop the run, nil otherwise.
+func (a *attempts) stops(err error) *Refusal {
+	rule := chat.Judge(err)
+	if rule.Then != chat.StopRun || rule.Verdict == chat.Retry && !a.isBeyond(rule) {
+		return nil
+	}
+	return a.refusal(err, true)
 }
 
 // refusal names what an error means when it is final.

@@ -368,11 +368,11 @@ type sickness struct {
 // seems to serve nobody.
 func (r *Runner) ail(why *Refusal) error {
 	rule := why.Ruling
-	if heals := (rule.Verdict == chat.Retry || rule.Verdict == chat.Slow) && rule.Tries == 0; !heals {
+	_, answered := errors.AsType[*chat.Error](why.Err)
+	if heals := (rule.Verdict == chat.Retry || rule.Verdict == chat.Slow) && (rule.Tries == 0 || !answered); !heals {
 		return nil
 	}
 	accepted := r.Door.acceptedOfAll()
-	_, answered := errors.AsType[*chat.Error](why.Err)
 	if !answered && accepted == 0 {
 		// It has not been there since this process began: no row is to blame.
 		return &GuardError{Reason: reasonNoAnswer, Err: why}

@@ -16,7 +16,8 @@ const progressEvery = 10 * time.Second
 
 // watch logs the progress of a run until ctx ends. settled is the number of
 // rows that had an outcome before. lanes says how many are usable, and how many
-// there are; they are named when some are not.
+// there are; they are named when some are not. When nothing was settled since the last
+// line it says what the server's last answer was, if there was any trouble.
 func watch(ctx context.Context, log *slog.Logger, meter *jobs.Meter, lanes func() (usable, of int), rows, settled int64) {
 	t := time.NewTicker(progressEvery)
 	defer t.Stop()
@@ -36,6 +37,9 @@ func watch(ctx context.Context, log *slog.Logger, meter *jobs.Meter, lanes func(
 			}
 			if usable, of := lanes(); usable < of {
 				about = append(about, "lanes", usable)
+			}
+			if speed == 0 && r.Trouble != "" {
+				about = append(about, "trouble", r.Trouble)
 			}
 			log.Info(fmt.Sprintf("%s of %s rows", humanize.Comma(done), humanize.Comma(rows)), about...)
 			last, at = r, now

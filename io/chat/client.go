@@ -117,8 +117,8 @@ func (e *envelope) refusal(command, sig string, code Code, info string) *Error {
 	return &Error{
 		Command:   command,
 		Code:      code,
-		Info:      clip(scrub(clip(info, maxScan), sig), maxInfo),
-		RequestID: clip(scrub(clip(e.RequestID, maxScan), sig), maxExcerpt),
+		Info:      clip(plain(scrub(clip(info, maxScan), sig)), maxInfo),
+		RequestID: clip(plain(scrub(clip(e.RequestID, maxScan), sig)), maxExcerpt),
 	}
 }
 
@@ -151,10 +151,19 @@ func call[T any, P answer[T]](ctx context.Context, c *Client, service, command s
 	return decode[T, P](command, got, sig)
 }
 
+// mostValues is far above what an answer of the API has: its longest list has 10,000
+// groups, and 1 MB of members has some 50,000 fields. Values take many times the
+// memory of their text: a list of "{}," 70 times. Each has a comma behind it, or an end.
+const mostValues = 100_000
+
 // decode reads one answer. Its error is an *Error when the server refused the
 // call, and a *TransportError when the body is not an answer. Fields that are
 // not known are let pass: the API adds some without notice.
 func decode[T any, P answer[T]](command string, body []byte, sig string) (P, error) {
+	if bytes.Count(body, []byte(",")) > mostValues {
+		return nil, &TransportError{Command: command, Status: http.StatusOK, Reason: ReasonTooLarge,
+			Err: fmt.Errorf("answer has more than %d values", mostValues)}
+	}
 	p := P(new(T))
 	err := unmarshal(body, p)
 	// A field of a wrong type does not stop the decoder. So a refusal is

@@ -7,6 +7,7 @@ import (
 	"regexp"
 	"strings"
 	"time"
+	"unicode"
 	"unicode/utf8"
 )
 
@@ -55,7 +56,7 @@ const (
 	ReasonStatus   = "status"    // an HTTP status that is neither 200 nor 3xx
 	ReasonRedirect = "redirect"  // a 3xx; it was not followed
 	ReasonNotJSON  = "not_json"  // no JSON object with an ErrorCode
-	ReasonTooLarge = "too_large" // more than 16 MiB
+	ReasonTooLarge = "too_large" // more than 2 MiB, or than 100,000 values
 	ReasonLate     = "late"      // nothing was sent, since it was too late, see [WithFence]
 	ReasonOther    = "other"
 )
@@ -135,6 +136,17 @@ func quoted(text, secret string) (letters, n int) {
 	return letters, n
 }
 
+// plain puts a text that others wrote on one line, without what a terminal would
+// obey instead of showing it.
+func plain(text string) string {
+	return strings.Map(func(r rune) rune {
+		if !unicode.IsPrint(r) {
+			return ' '
+		}
+		return r
+	}, text)
+}
+
 // clip shortens text to at most limit bytes, at a rune boundary.
 func clip(text string, limit int) string {
 	text = strings.ToValidUTF8(text, "\uFFFD")
@@ -157,8 +169,8 @@ func excerpt(body []byte, sig string) string {
 }
 
 // withoutURL drops the *url.Error around err, since it prints the whole URL,
-// and keeps the chain below it. A cause whose own text quotes the UserSig is
-// kept as text only.
+// and keeps the chain below it. A cause whose own text quotes the UserSig, or what a
+// terminal would obey, is kept as text only.
 func withoutURL(err error, sig string) error {
 	for {
 		ue, ok := err.(*url.Error)
@@ -168,7 +180,7 @@ func withoutURL(err error, sig string) error {
 		err = ue.Err
 	}
 	text := err.Error()
-	if clean := scrub(text, sig); clean != text {
+	if clean := plain(scrub(text, sig)); clean != text {
 		return errors.New(clean)
 	}
 	return err

@@ -42,15 +42,12 @@ type groupInfoAnswer struct {
 	groups []GroupInfo
 }
 
-func (a *groupInfoAnswer) finish(command, sig string) (err error) {
+func (a *groupInfoAnswer) finish(command, sig string) error {
 	for _, g := range a.GroupInfo {
 		if g.GroupID == "" {
 			return errors.New("GroupInfo: no GroupId")
 		}
-		info := GroupInfo{ID: g.GroupID, Type: g.Type}
-		if info.MemberNum, err = number("MemberNum", g.MemberNum, -1); err != nil {
-			return err
-		}
+		info := GroupInfo{ID: g.GroupID, Type: g.Type, MemberNum: count(g.MemberNum)}
 		if g.ErrorCode != 0 {
 			info.Err = a.refusal(command, sig, g.ErrorCode, g.ErrorInfo)
 		}
@@ -110,9 +107,7 @@ func (a *groupListAnswer) finish(string, string) (err error) {
 		}
 		a.page.Groups = append(a.page.Groups, g.GroupID)
 	}
-	if a.page.Total, err = number("TotalCount", a.TotalCount, -1); err != nil {
-		return err
-	}
+	a.page.Total = count(a.TotalCount)
 	a.page.Next, err = unsigned("Next", a.Next)
 	return err
 }

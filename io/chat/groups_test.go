@@ -79,7 +79,7 @@ func TestGroupInfoAnswers(t *testing.T) {
 		{"no id", `[{"Type":"Public"}]`, nil},
 		{"no object", `["a"]`, nil},
 		{"no list", `{"a":1}`, nil},
-		{"text for a number", `[{"GroupId":"a","MemberNum":"many"}]`, nil},
+		{"text for a number", `[{"GroupId":"a","MemberNum":"many"}]`, []GroupInfo{{"a", "", -1, nil}}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			got, err := answering(`{"ErrorCode":0,"RequestId":"ID-1","GroupInfo":`+tt.list+`}`).GroupInfo(t.Context(), []string{"a"})
@@ -104,7 +104,8 @@ func TestGroupListAnswers(t *testing.T) {
 		{"negative", some + `,"Next":-1`, nil},
 		{"fraction", some + `,"Next":1.5`, nil},
 		{"exponent", some + `,"Next":1e3`, nil},
-		{"number of groups too large", some + `,"TotalCount":9223372036854775808`, nil},
+		{"number of groups too large", some + `,"TotalCount":9223372036854775808`, &GroupListPage{[]string{"a"}, -1, 0}},
+		{"number of groups below 0", some + `,"TotalCount":-1`, &GroupListPage{[]string{"a"}, -1, 0}},
 		{"no id", `"GroupIdList":[{"GroupId":""}]`, nil},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

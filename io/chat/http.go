@@ -20,8 +20,9 @@ import (
 )
 
 const (
-	// maxAnswer is far above what the API sends: it refuses answers over 1 MB.
-	maxAnswer = 16 << 20
+	// maxAnswer is twice what the API sends: it refuses answers over 1 MB. All
+	// workers may read such an answer at once.
+	maxAnswer = 2 << 20
 	// maxRefusal is how much of the body of another status is read.
 	maxRefusal = 64 << 10
 	// maxRetryAfter bounds what a server may ask for.
@@ -58,6 +59,7 @@ func NewHTTPClient(conns int) *http.Client {
 	}
 	t.MaxResponseHeaderBytes = maxRefusal
 	t.DialContext = abrupt(t.DialContext)
+	t.OnProxyConnectResponse = proxyAnswered
 	return &http.Client{Transport: t, CheckRedirect: noRedirect}
 }
 
@@ -90,6 +92,24 @@ func abrupt(dial dialer) dialer {
 		}
 		return &fencedConn{Conn: conn}, nil
 	}
+}
+
+// A proxyError is a proxy that does not connect us. net/http would say no more of it
+// than the text of its status.
+type proxyError struct {
+	host, status string
+	code         int
+}
+
+func (e *proxyError) Error() string {
+	return fmt.Sprintf("the proxy %s does not connect: %q", e.host, clip(e.status, maxExcerpt))
+}
+
+func proxyAnswered(_ context.Context, proxy *url.URL, _ *http.Request, resp *http.Response) error {
+	if resp.StatusCode == http.StatusOK {
+		return nil
+	}
+	return &proxyError{proxy.Host, resp.Status, resp.StatusCode} // the URL may hold a password
 }
 
 // noRedirect makes a 3xx the answer: to follow it would show the UserSig to
@@ -206,7 +226,7 @@ func refused(resp *http.Response, body []byte, sig string) *TransportError {
 	case resp.StatusCode >= 300 && resp.StatusCode < 400:
 		te.Reason = ReasonRedirect
 		if to, err := resp.Location(); err == nil {
-			te.Err = fmt.Errorf("to host %s, not followed", clip(scrub(to.Hostname(), sig), maxExcerpt))
+			te.Err = fmt.Errorf("to host %s, not followed", clip(plain(scrub(to.Hostname(), sig)), maxExcerpt))
 		}
 	case len(body) > 0:
 		te.Err = errors.New(excerpt(body, sig))
@@ -228,6 +248,9 @@ func retryAfter(h http.Header, now time.Time) time.Duration {
 
 // broken is the error of an exchange that did not end with an answer.
 func broken(status int, err error, sig string) *TransportError {
+	if p, ok := errors.AsType[*proxyError](err); ok {
+		return &TransportError{Status: p.code, Reason: ReasonStatus, Err: p}
+	}
 	return &TransportError{Status: status, Reason: reasonOf(err), Err: withoutURL(err, sig)}
 }
 

@@ -28,17 +28,32 @@ func digits(name string, raw json.RawMessage) (string, error) {
 	return text, nil
 }
 
-// number reads a whole number from 0 to 2^63-1.
-func number(name string, raw json.RawMessage, absent int64) (int64, error) {
+// number reads a whole number from 0 to 2^63-1, 0 if it is absent.
+func number(name string, raw json.RawMessage) (int64, error) {
 	text, err := digits(name, raw)
 	if err != nil || text == "" {
-		return absent, err
+		return 0, err
 	}
 	n, err := strconv.ParseInt(text, 10, 64)
 	if err != nil {
-		return absent, fmt.Errorf("%s is too large", name)
+		return 0, fmt.Errorf("%s is too large", name)
 	}
 	return n, nil
+}
+
+// count reads a number that is told beside what was asked for: of members, of groups.
+// One that is negative, or no whole number, is taken as not told (-1): what was asked
+// for is there, and who needs the number can do without it.
+func count(raw json.RawMessage) int64 {
+	text, err := digits("", raw)
+	if err != nil || text == "" {
+		return -1
+	}
+	n, err := strconv.ParseInt(text, 10, 64)
+	if err != nil {
+		return -1
+	}
+	return n
 }
 
 // unsigned reads a whole number from 0 to 2^64-1, 0 if it is absent.

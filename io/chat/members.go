@@ -52,10 +52,7 @@ func (a *membersAnswer) finish(string, string) (err error) {
 	if err = a.read(); err != nil {
 		return err
 	}
-	a.page.Members = a.members
-	if a.page.MemberNum, err = number("MemberNum", a.MemberNum, -1); err != nil {
-		return err
-	}
+	a.page.Members, a.page.MemberNum = a.members, count(a.MemberNum)
 	a.page.Next, err = cursor("Next", a.Next)
 	return err
 }

@@ -34,7 +34,7 @@ func (a *onlineAnswer) finish(string, string) (err error) {
 		return err
 	}
 	a.page.Members = a.members
-	a.page.Next, err = number("NextTimestamp", a.NextTimestamp, 0)
+	a.page.Next, err = number("NextTimestamp", a.NextTimestamp)
 	return err
 }
 
