@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"net/http"
 	"net/url"
@@ -197,6 +198,9 @@ func fleet(ctx context.Context, database string) ([]limiter.FleetBudget, error) 
 func ofDatabase(err error) error {
 	if errors.Is(err, limiter.ErrUnreachable) {
 		return &codedError{exitTryLater, fmt.Errorf("%w; nothing was sent, try again when it can be", err)}
+	}
+	if _, ok := errors.AsType[*fs.PathError](err); ok {
+		return ofPlace("%w (processes of this host share the budget there; XDG_STATE_HOME names another place)", err)
 	}
 	return usage("%w", err)
 }

@@ -63,6 +63,10 @@ func (j *job) ended(sum ledger.Summary, why error, code int, err error) error {
 		again = "chatbatch resume goes on with it"
 	}
 	switch {
+	case errors.Is(why, ledger.ErrDamaged):
+		return &codedError{code, why} // what to do about it is in it
+	case errors.Is(err, ledger.ErrDamaged):
+		return &codedError{exitStopped, errors.Join(why, err)}
 	case errors.Is(err, ledger.ErrUnbalanced):
 		return &codedError{exitUnbalanced, errors.Join(why, err)}
 	case why == nil && err != nil:

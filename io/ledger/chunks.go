@@ -75,18 +75,18 @@ func scanChunk(rows *sql.Rows) (c ChunkResult, err error) {
 	if err := rows.Scan(&c.ID, &c.Group, &c.FirstRow, &c.Rows, &n, &asks, &outcomes, &note, &settled); err != nil {
 		return c, err
 	}
-	if c.Data, err = firstAsk(asks); err != nil {
+	if c.Data, err = firstAsk(asks, ownerOfAsks(c.ID, c.FirstRow, c.Group)); err != nil {
 		return c, fmt.Errorf("chunk %d: %w", c.ID, err)
 	}
 	if outcomes == nil {
 		return c, nil
 	}
-	different, which, err := decodeOutcomes(outcomes, n, nil)
+	different, which, err := decodeOutcomes(outcomes, ownerOfOutcomes(c.ID), n, nil)
 	if err == nil && n == 0 {
 		err = fmt.Errorf("%w: no entries", ErrDamaged)
 	}
 	if err == nil && note != nil {
-		c.Note, err = openNote(note)
+		c.Note, err = openNote(note, ownerOfNote(c.ID))
 	}
 	if err != nil {
 		return c, fmt.Errorf("chunk %d: %w", c.ID, err)

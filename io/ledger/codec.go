@@ -9,7 +9,10 @@ import (
 
 // The blobs. Integers are varints; signed ones in zigzag form. Each blob ends
 // with a CRC-32C of the rest: SQLite does not notice a bit that has flipped
-// inside a value, and here that would be another account.
+// inside a value, and here that would be another account. What a blob belongs
+// to is under its checksum too, without being in it: a bit that flips in the
+// name of a group would be another group, one in the number of a chunk would
+// give it the outcomes of its neighbour.
 //
 //	source    for each row: line − line of the row before, length of text, text
 //	nums      0: each entry has one row; 1: then for each entry its count;
@@ -22,17 +25,38 @@ import (
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
-func seal(b []byte) []byte {
-	return binary.LittleEndian.AppendUint32(b, crc32.Checksum(b, castagnoli))
+// checksum is that of b, which belongs to owner.
+func checksum(b []byte, owner string) uint32 {
+	return crc32.Update(crc32.Checksum([]byte(owner), castagnoli), castagnoli, b)
 }
 
-func unseal(b []byte) (*decoder, error) {
-	n := len(b) - 4
-	if n < 0 || crc32.Checksum(b[:n], castagnoli) != binary.LittleEndian.Uint32(b[n:]) {
-		return nil, fmt.Errorf("%w: wrong checksum", ErrDamaged)
-	}
-	return &decoder{b: b[:n]}, nil
+// seal ends a blob that belongs to owner, "" to nothing.
+func seal(b []byte, owner string) []byte {
+	return binary.LittleEndian.AppendUint32(b, checksum(b, owner))
 }
+
+// unseal opens a blob of owner. Before version 4 of the schema no owner was under
+// a checksum.
+func unseal(b []byte, owner string) (*decoder, error) {
+	n := len(b) - 4
+	if n >= 0 {
+		if sum := binary.LittleEndian.Uint32(b[n:]); sum == checksum(b[:n], owner) || sum == checksum(b[:n], "") {
+			return &decoder{b: b[:n]}, nil
+		}
+	}
+	return nil, fmt.Errorf("%w: wrong checksum", ErrDamaged)
+}
+
+// The owners. lo is the least number of a chunk's rows: exports are in its order.
+func ownerOfAsks(chunk, lo int64, group string) string {
+	return fmt.Sprintf("asks %d %d %s", chunk, lo, group)
+}
+
+func ownerOfOutcomes(chunk int64) string { return fmt.Sprintf("outcomes %d", chunk) }
+
+func ownerOfEntry(chunk int64, place int) string { return fmt.Sprintf("entry %d %d", chunk, place) }
+
+func ownerOfNote(chunk int64) string { return fmt.Sprintf("note %d", chunk) }
 
 // decoder takes values off a blob. After the first that is not there it is bad,
 // and yields zeros.
@@ -113,7 +137,7 @@ func encodeNums(entries []Entry) (blob []byte, lo, hi, rows int64) {
 			prev = num
 		}
 	}
-	return seal(b), lo, hi, rows
+	return seal(b, ""), lo, hi, rows
 }
 
 // nums reads the row numbers of a chunk or a blob of refused rows.
@@ -124,7 +148,7 @@ type nums struct {
 }
 
 func decodeNums(blob []byte, entries int) (nums, error) {
-	d, err := unseal(blob)
+	d, err := unseal(blob, "")
 	if err != nil {
 		return nums{}, err
 	}
@@ -171,7 +195,7 @@ func (n nums) each(visit func(entry int, num int64) error) error {
 	return n.d.end()
 }
 
-func encodeAsks(entries []Entry) []byte {
+func encodeAsks(entries []Entry, owner string) []byte {
 	b := make([]byte, 0, 32*len(entries))
 	var prev []byte
 	for _, e := range entries {
@@ -184,12 +208,12 @@ func encodeAsks(entries []Entry) []byte {
 		b = append(b, e.Data...)
 		prev = e.Data
 	}
-	return seal(b)
+	return seal(b, owner)
 }
 
 // decodeEntries puts a chunk's entries together again.
-func decodeEntries(asks, numsBlob []byte, n int) ([]Entry, error) {
-	d, err := unseal(asks)
+func decodeEntries(asks []byte, owner string, numsBlob []byte, n int) ([]Entry, error) {
+	d, err := unseal(asks, owner)
 	if err != nil {
 		return nil, err
 	}
@@ -221,8 +245,8 @@ func decodeEntries(asks, numsBlob []byte, n int) ([]Entry, error) {
 }
 
 // firstAsk takes the data of the first entry off a chunk's asks.
-func firstAsk(asks []byte) ([]byte, error) {
-	d, err := unseal(asks)
+func firstAsk(asks []byte, owner string) ([]byte, error) {
+	d, err := unseal(asks, owner)
 	if err != nil {
 		return nil, err
 	}
@@ -238,22 +262,22 @@ func firstAsk(asks []byte) ([]byte, error) {
 }
 
 // sealNote keeps nil apart from empty: no note is no blob.
-func sealNote(note []byte) []byte {
+func sealNote(note []byte, owner string) []byte {
 	if note == nil {
 		return nil
 	}
-	return seal(bytes.Clone(note)) // the caller's array is not ours to write in
+	return seal(bytes.Clone(note), owner) // the caller's array is not ours to write in
 }
 
-func openNote(blob []byte) ([]byte, error) {
-	d, err := unseal(blob)
+func openNote(blob []byte, owner string) ([]byte, error) {
+	d, err := unseal(blob, owner)
 	if err != nil {
 		return nil, err
 	}
 	return bytes.Clone(d.b), nil
 }
 
-func encodeOutcomes(outcomes []Outcome) []byte {
+func encodeOutcomes(outcomes []Outcome, owner string) []byte {
 	index := make(map[Outcome]uint64)
 	var different []Outcome
 	var runs []byte
@@ -279,13 +303,13 @@ func encodeOutcomes(outcomes []Outcome) []byte {
 		b = appendString(b, o.Error)
 		b = binary.AppendUvarint(b, uint64(o.Attempts))
 	}
-	return seal(append(b, runs...))
+	return seal(append(b, runs...), owner)
 }
 
 // decodeOutcomes returns the different outcomes, and for each of n entries
 // which one it has.
-func decodeOutcomes(blob []byte, n int, which []uint32) ([]Outcome, []uint32, error) {
-	d, err := unseal(blob)
+func decodeOutcomes(blob []byte, owner string, n int, which []uint32) ([]Outcome, []uint32, error) {
+	d, err := unseal(blob, owner)
 	if err != nil {
 		return nil, nil, err
 	}

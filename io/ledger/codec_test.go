@@ -23,7 +23,7 @@ func TestEntriesComeBack(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		want := drawEntries(t)
 		numbers, lo, hi, rows := encodeNums(want)
-		got, err := decodeEntries(encodeAsks(want), numbers, len(want))
+		got, err := decodeEntries(encodeAsks(want, "x"), "x", numbers, len(want))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -53,7 +53,7 @@ func TestOutcomesComeBack(t *testing.T) {
 				rapid.StringN(0, 2, -1).Draw(t, "error"), rapid.IntRange(0, 2).Draw(t, "attempts"),
 			}
 		})).Draw(t, "outcomes")
-		different, which, err := decodeOutcomes(encodeOutcomes(want), len(want), nil)
+		different, which, err := decodeOutcomes(encodeOutcomes(want, "x"), "x", len(want), nil)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -66,10 +66,10 @@ func TestOutcomesComeBack(t *testing.T) {
 }
 
 func TestOutcomesAreSmall(t *testing.T) {
-	if n := len(encodeOutcomes(make([]Outcome, 500))); n > 16 {
+	if n := len(encodeOutcomes(make([]Outcome, 500), "")); n > 16 {
 		t.Errorf("500 successes take %d bytes", n)
 	}
-	if n := len(encodeOutcomes(someOutcomes(500))); n > 300 {
+	if n := len(encodeOutcomes(someOutcomes(500), "")); n > 300 {
 		t.Errorf("500 outcomes with 50 failures take %d bytes", n)
 	}
 }
@@ -78,21 +78,21 @@ func TestOutcomesAreSmall(t *testing.T) {
 func FuzzDecode(f *testing.F) {
 	entries := []Entry{{"ann", []byte{1}, []int64{4, 2}}, {"bob", nil, []int64{3}}}
 	numbers, _, _, _ := encodeNums(entries)
-	for _, blob := range [][]byte{numbers, encodeAsks(entries), encodeOutcomes(someOutcomes(9)), seal(nil)} {
+	for _, blob := range [][]byte{numbers, encodeAsks(entries, ""), encodeOutcomes(someOutcomes(9), ""), seal(nil, "")} {
 		f.Add(blob[:len(blob)-4], uint8(2))
 	}
 	f.Fuzz(func(t *testing.T, junk []byte, n uint8) {
-		blob := seal(append([]byte(nil), junk...))
-		entries, err := decodeEntries(blob, numbers, 2)
+		blob := seal(append([]byte(nil), junk...), "")
+		entries, err := decodeEntries(blob, "", numbers, 2)
 		if err == nil && len(entries) != 2 || err != nil && !errors.Is(err, ErrDamaged) {
 			t.Errorf("entries: got %v, %v", entries, err)
 		}
-		if list, err := decodeEntries(encodeAsks(make([]Entry, n)), blob, int(n)); err == nil {
+		if list, err := decodeEntries(encodeAsks(make([]Entry, n), ""), "", blob, int(n)); err == nil {
 			if again, _, _, _ := encodeNums(list); len(again) > len(blob)+9*len(junk)+1 {
 				t.Errorf("%d bytes came from %d", len(again), len(blob))
 			}
 		}
-		if different, which, err := decodeOutcomes(blob, int(n), nil); err == nil {
+		if different, which, err := decodeOutcomes(blob, "", int(n), nil); err == nil {
 			for _, k := range which {
 				_ = different[k]
 			}

@@ -21,6 +21,9 @@ var (
 	ErrForeign = errors.New("not a ledger")
 	// ErrFull says that the disk is full.
 	ErrFull = errors.New("disk is full")
+	// ErrDisk says that the disk fails, or takes no more for another reason than
+	// that it is full.
+	ErrDisk = errors.New("disk fails")
 	// ErrNoRun says that there is no run of that name.
 	ErrNoRun = errors.New("no such run")
 	// ErrNotPlanned says that the planning of a run never ended.
@@ -83,8 +86,14 @@ const (
 	hintDamaged = "restore the run's directory from a copy, or start a new run with --fresh"
 	hintFull    = "free some space, then run the same command again"
 	hintAccess  = "see who owns the run's directory and whether it can be written"
-	hintIO      = "see to the disk, then run the same command again"
+	hintIO      = "see to the disk, its quota and the limit on the size of files (ulimit -f), then run the same command again"
 )
+
+// OfDisk says whether it is the disk that is behind err: it is full, or fails. The
+// same may succeed once that is seen to.
+func OfDisk(err error) bool {
+	return errors.Is(err, ErrFull) || errors.Is(err, ErrDisk) || isNoSpace(err) || isBroken(err)
+}
 
 // diagnose finds the sentinel and the advice that fit an error.
 func diagnose(err error) (hint string, kind error) {
@@ -101,6 +110,8 @@ func diagnose(err error) (hint string, kind error) {
 			return hintAccess, nil
 		case isNoSpace(err):
 			return hintFull, ErrFull
+		case isBroken(err):
+			return hintIO, ErrDisk
 		}
 		return "", nil
 	}
@@ -113,10 +124,13 @@ func diagnose(err error) (hint string, kind error) {
 		return hintAccess, nil
 	case sqlite3.SQLITE_IOERR:
 		// A read past the end is how a file that was cut off shows.
-		if se.Code() == sqlite3.SQLITE_IOERR_SHORT_READ {
+		switch se.Code() {
+		case sqlite3.SQLITE_IOERR_SHORT_READ:
 			return hintDamaged, ErrDamaged
+		case sqlite3.SQLITE_IOERR_SHMSIZE: // the -shm file cannot grow
+			return hintFull, ErrFull
 		}
-		return hintIO, nil
+		return hintIO, ErrDisk
 	case sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED:
 		return "another process is writing it: wait for it, or end it", nil
 	}

@@ -196,19 +196,15 @@ func (r *rowReader) load(lo int64) error {
 // fill looks through everything that has rows of the window. It stops when the
 // outcomes take too much room.
 func (r *rowReader) fill() (full bool, err error) {
-	for _, query := range []string{
-		"SELECT id, rows, nums, outcomes, 0 FROM refused WHERE hi >= ? AND lo < ?",
-		`SELECT c.id, c.entries, c.nums, p.outcomes, p.outcomes IS NULL AND ` + r.v.hasEntries() + `
-			FROM chunk c LEFT JOIN progress p ON p.chunk = c.id WHERE c.hi >= ? AND c.lo < ?`,
-	} {
-		if full, err = r.fillFrom(query); full || err != nil {
-			return full, err
-		}
+	refused := "SELECT id, rows, nums, outcomes, 0 FROM refused WHERE hi >= ? AND lo < ?"
+	if full, err = r.fillFrom(refused, func(int64) string { return "" }); full || err != nil {
+		return full, err
 	}
-	return false, nil
+	return r.fillFrom(`SELECT c.id, c.entries, c.nums, p.outcomes, p.outcomes IS NULL AND `+r.v.hasEntries()+`
+		FROM chunk c LEFT JOIN progress p ON p.chunk = c.id WHERE c.hi >= ? AND c.lo < ?`, ownerOfOutcomes)
 }
 
-func (r *rowReader) fillFrom(query string) (full bool, err error) {
+func (r *rowReader) fillFrom(query string, owner func(id int64) string) (full bool, err error) {
 	rows, err := r.v.conn.QueryContext(r.ctx, query, r.lo, r.hi)
 	if err != nil {
 		return false, err
@@ -227,7 +223,7 @@ func (r *rowReader) fillFrom(query string) (full bool, err error) {
 			of, err = r.v.entries(r.ctx, id, n)
 		}
 		if err == nil {
-			err = r.mark(n, numbers, outcomes, of.settled)
+			err = r.mark(n, numbers, outcomes, owner(id), of.settled)
 		}
 		if err != nil {
 			return false, fmt.Errorf("chunk %d: %w", id, err)
@@ -241,14 +237,14 @@ func (r *rowReader) fillFrom(query string) (full bool, err error) {
 
 // mark enters the rows of one chunk, or of one blob of refused rows, that lie in
 // the window. A nil outcomes means not settled, but for the entries in settled.
-func (r *rowReader) mark(entries int, numbers, outcomes []byte, settled map[int]Outcome) error {
+func (r *rowReader) mark(entries int, numbers, outcomes []byte, owner string, settled map[int]Outcome) error {
 	n, err := decodeNums(numbers, entries)
 	if err != nil {
 		return err
 	}
 	var different []Outcome
 	if outcomes != nil {
-		if different, r.which, err = decodeOutcomes(outcomes, entries, r.which); err != nil {
+		if different, r.which, err = decodeOutcomes(outcomes, owner, entries, r.which); err != nil {
 			return err
 		}
 	}
@@ -286,7 +282,7 @@ type block struct {
 
 // each calls visit with each row until it returns false.
 func (b block) each(visit func(num, line int64, raw string) bool) error {
-	d, err := unseal(b.data)
+	d, err := unseal(b.data, "")
 	if err != nil {
 		return fmt.Errorf("source of row %d: %w", b.first, err)
 	}

@@ -88,6 +88,7 @@ func (s Store) Create(ctx context.Context, m Meta) (*Ledger, error) {
 	}
 	if err := l.create(ctx); err != nil {
 		l.abandon()
+		_ = os.RemoveAll(dir) // what is left is swept away later
 		return nil, l.fail("create", err)
 	}
 	return l, nil
@@ -107,7 +108,7 @@ func makeDirs(store, run string) error {
 // create makes the file, under another name until it is a ledger: whatever dies
 // in between, a file called ledger.db has all its tables.
 func (l *Ledger) create(ctx context.Context) (err error) {
-	if l.seq, err = createSequence(l.path); err != nil {
+	if l.seq, err = createSequence(l.path, l.meta.Key()); err != nil {
 		return err
 	}
 	draft := l.path + ".new"
@@ -154,7 +155,7 @@ func (l *Ledger) draft(ctx context.Context, path string) error {
 	if err != nil {
 		return err
 	}
-	if _, err := l.conn.ExecContext(ctx, "INSERT INTO run (one, meta, state) VALUES (1, ?, 'planning')", string(meta)); err != nil {
+	if _, err := l.conn.ExecContext(ctx, "INSERT INTO run (one, meta, state, sum) VALUES (1, ?, 'planning', ?)", string(meta), checksum(meta, "")); err != nil {
 		return err
 	}
 	return l.exec(ctx, "COMMIT", "PRAGMA journal_mode = WAL")
@@ -308,6 +309,9 @@ func (s Store) info(ctx context.Context, run string) Info {
 // when a later one of the same key finished is history: to go on with it would
 // undo what came after it.)
 //
+// A run of the key that cannot be read is an error, unless there is a newer one:
+// nobody knows what it has sent.
+//
 // The caller holds the lock of the key. Runs of the key whose planning never
 // ended are removed: nobody can be planning them any more. So are the empty
 // directories of processes that were killed before they could even say what
@@ -320,6 +324,8 @@ func (s Store) Find(ctx context.Context, key string) (string, error) {
 	s.sweep()
 	for n := len(list) - 1; n >= 0; n-- {
 		switch i := list[n]; {
+		case i.Err != nil && readKey(filepath.Join(s.Path(i.Run), fileName)) == key:
+			return "", fmt.Errorf("run %s of this command cannot be read, and may have sent a part of it (--fresh begins a new run all the same): %w", i.Run, i.Err)
 		case i.Err != nil || i.Meta.Key() != key:
 		case i.State == Planning:
 			if err := s.Remove(ctx, i.Run); err != nil {
@@ -339,6 +345,9 @@ func (s Store) Find(ctx context.Context, key string) (string, error) {
 func (s Store) unnamed(run string) bool {
 	if !runName.MatchString(run) {
 		return false // somebody else's
+	}
+	if seq, err := readSequence(filepath.Join(s.Path(run), fileName)); seq != 0 || err != nil {
+		return false // it had a ledger
 	}
 	files, err := os.ReadDir(s.Path(run))
 	for _, f := range files {
