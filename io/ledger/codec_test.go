@@ -22,8 +22,8 @@ func drawEntries(t *rapid.T) []Entry {
 func TestEntriesComeBack(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		want := drawEntries(t)
-		numbers, lo, hi, rows := encodeNums(want)
-		got, err := decodeEntries(encodeAsks(want, "x"), "x", numbers, len(want))
+		numbers, lo, hi, rows := encodeNums(want, "r")
+		got, err := decodeEntries(encodeAsks(want, "x"), "x", "r", numbers, len(want))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -77,18 +77,18 @@ func TestOutcomesAreSmall(t *testing.T) {
 // Junk with a right checksum is an error, not a panic or a hang.
 func FuzzDecode(f *testing.F) {
 	entries := []Entry{{"ann", []byte{1}, []int64{4, 2}}, {"bob", nil, []int64{3}}}
-	numbers, _, _, _ := encodeNums(entries)
+	numbers, _, _, _ := encodeNums(entries, "")
 	for _, blob := range [][]byte{numbers, encodeAsks(entries, ""), encodeOutcomes(someOutcomes(9), ""), seal(nil, "")} {
 		f.Add(blob[:len(blob)-4], uint8(2))
 	}
 	f.Fuzz(func(t *testing.T, junk []byte, n uint8) {
 		blob := seal(append([]byte(nil), junk...), "")
-		entries, err := decodeEntries(blob, "", numbers, 2)
+		entries, err := decodeEntries(blob, "", "", numbers, 2)
 		if err == nil && len(entries) != 2 || err != nil && !errors.Is(err, ErrDamaged) {
 			t.Errorf("entries: got %v, %v", entries, err)
 		}
-		if list, err := decodeEntries(encodeAsks(make([]Entry, n), ""), "", blob, int(n)); err == nil {
-			if again, _, _, _ := encodeNums(list); len(again) > len(blob)+9*len(junk)+1 {
+		if list, err := decodeEntries(encodeAsks(make([]Entry, n), ""), "", "", blob, int(n)); err == nil {
+			if again, _, _, _ := encodeNums(list, ""); len(again) > len(blob)+9*len(junk)+1 {
 				t.Errorf("%d bytes came from %d", len(again), len(blob))
 			}
 		}
@@ -97,6 +97,21 @@ func FuzzDecode(f *testing.F) {
 				_ = different[k]
 			}
 		}
-		_ = block{0, int64(n), blob}.each(func(int64, int64, string) bool { return true })
+		_ = block{"", 0, int64(n), blob}.each(func(int64, int64, string) bool { return true })
 	})
+}
+
+// A blob is opened by its owner alone, or by all if it is of an older version.
+func TestOwners(t *testing.T) {
+	of := owner("r1")
+	for _, belongs := range []string{of.asks(1, 0, "g"), of.asks(1, 0, "h"), of.asks(2, 0, "g"), of.asks(1, 1, "g"), of.outcomes(1), of.note(1),
+		of.entry(1, 1), of.numbers(), of.refused(1), of.source(1), owner("r2").asks(1, 0, "g")} {
+		_, err := unseal(seal([]byte("text"), belongs), of.asks(1, 0, "g"))
+		if (err == nil) != (belongs == of.asks(1, 0, "g")) {
+			t.Errorf("%s: got %v", belongs, err)
+		}
+		if _, err := unseal(seal([]byte("text"), ""), belongs); err != nil {
+			t.Errorf("of an older version: %v", err)
+		}
+	}
 }

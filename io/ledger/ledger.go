@@ -144,6 +144,9 @@ type Ledger struct {
 // Meta returns what the run is. Meta.Format is "csv" or "jsonl".
 func (l *Ledger) Meta() Meta { return l.meta }
 
+// owner is whose the blobs of this ledger are.
+func (l *Ledger) owner() owner { return owner(l.meta.Run) }
+
 // Path returns the name of the ledger's file.
 func (l *Ledger) Path() string { return l.path }
 

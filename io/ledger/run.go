@@ -149,7 +149,7 @@ func (l *Ledger) Settle(ctx context.Context, chunk int64, outcomes []Outcome, c 
 // before the note is.
 func (l *Ledger) SettleWith(ctx context.Context, chunk int64, outcomes []Outcome, note []byte, c Cost) error {
 	// Encoded here and not in the writer: many may do it at once.
-	s := &settlement{chunk, outcomes, encodeOutcomes(outcomes, ownerOfOutcomes(chunk)), sealNote(note, ownerOfNote(chunk)), c}
+	s := &settlement{chunk, outcomes, encodeOutcomes(outcomes, l.owner().outcomes(chunk)), sealNote(note, l.owner().note(chunk)), c}
 	return l.settling(ctx, fmt.Sprintf("settle chunk %d", chunk), s.apply)
 }
 
@@ -184,7 +184,7 @@ func (s *settlement) apply(b *batch) error {
 		return err
 	}
 	if before.settled != nil {
-		s.blob = encodeOutcomes(merged(s.outcomes, before.settled), ownerOfOutcomes(s.chunk))
+		s.blob = encodeOutcomes(merged(s.outcomes, before.settled), b.w.l.owner().outcomes(s.chunk))
 	}
 	b.books.settled++
 	b.books.calls += int64(s.cost.Calls)
@@ -217,7 +217,7 @@ func readRows(b *batch, chunk int64) (entries int, numbers []byte, err error) {
 // count adds the rows of a chunk's entries to the batch's books; outcome says
 // what became of an entry, and whether it is to be counted now.
 func (b *batch) count(numbers []byte, entries int, outcome func(i int) (o Outcome, now bool)) error {
-	n, err := decodeNums(numbers, entries)
+	n, err := decodeNums(numbers, b.w.l.owner(), entries)
 	if err != nil {
 		return err
 	}
@@ -309,7 +309,7 @@ func (v *View) pending(ctx context.Context, after int64) (chunks []Chunk, entrie
 		return nil, nil, err
 	}
 	defer rows.Close()
-	session := v.l.session.Load()
+	session, of := v.l.session.Load(), v.l.owner()
 	chunks = make([]Chunk, 0, pendingStep)
 	for rows.Next() {
 		var c Chunk
@@ -320,7 +320,7 @@ func (v *View) pending(ctx context.Context, after int64) (chunks []Chunk, entrie
 		if err := rows.Scan(&c.ID, &c.Group, &lo, &n, &numbers, &asks, &sent, &has); err != nil {
 			return nil, nil, err
 		}
-		if c.Entries, err = decodeEntries(append([]byte(nil), asks...), ownerOfAsks(c.ID, lo, c.Group), numbers, n); err != nil {
+		if c.Entries, err = decodeEntries(append([]byte(nil), asks...), of.asks(c.ID, lo, c.Group), of, numbers, n); err != nil {
 			return nil, nil, fmt.Errorf("chunk %d: %w", c.ID, err)
 		}
 		c.InDoubt = sent != 0 && sent != session

@@ -214,6 +214,9 @@ func (l *Ledger) exec(ctx context.Context, statements ...string) error {
 func checkFile(path string) error {
 	f, err := os.Open(path)
 	if errors.Is(err, fs.ErrNotExist) {
+		if readKey(path) != "" {
+			return fmt.Errorf("%w: the file is missing", ErrDamaged)
+		}
 		return fmt.Errorf("%w: %s is missing", ErrNoRun, path)
 	}
 	if err != nil {
@@ -277,6 +280,9 @@ func readSequence(path string) (int64, error) {
 	b, err := os.ReadFile(path + sequenceSuffix)
 	if errors.Is(err, fs.ErrNotExist) || err == nil && len(b) == 0 {
 		return 0, nil
+	}
+	if i, e := os.Stat(path + sequenceSuffix); e == nil && i.IsDir() {
+		return 0, fmt.Errorf("%w: %s is a directory", ErrDamaged, filepath.Base(path)+sequenceSuffix)
 	}
 	if err != nil {
 		return 0, err

@@ -62,6 +62,9 @@ type Books struct{ Rows, Succeeded, Failed, Unprocessed int64 }
 // A name that NewRunID has made.
 var runName = regexp.MustCompile(`^[0-9]{8}T[0-9]{6}\.[0-9]{3}Z-[0-9a-f]{6}$`)
 
+// A key, as Key makes it.
+var keyForm = regexp.MustCompile(`^[0-9a-f]{64}$`)
+
 // A name that is a plain part of a path, and does not begin with a dot.
 var plainName = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9._-]{0,127}$`)
 
@@ -324,7 +327,7 @@ func (s Store) Find(ctx context.Context, key string) (string, error) {
 	s.sweep()
 	for n := len(list) - 1; n >= 0; n-- {
 		switch i := list[n]; {
-		case i.Err != nil && readKey(filepath.Join(s.Path(i.Run), fileName)) == key:
+		case i.Err != nil && s.keyOf(ctx, i.Run) == key:
 			return "", fmt.Errorf("run %s of this command cannot be read, and may have sent a part of it (--fresh begins a new run all the same): %w", i.Run, i.Err)
 		case i.Err != nil || i.Meta.Key() != key:
 		case i.State == Planning:
@@ -338,6 +341,22 @@ func (s Store) Find(ctx context.Context, key string) (string, error) {
 		}
 	}
 	return "", nil
+}
+
+// keyOf is the key of a run that cannot be read, or "" if nothing says it.
+func (s Store) keyOf(ctx context.Context, run string) string {
+	l := &Ledger{path: filepath.Join(s.Path(run), fileName)}
+	if key := readKey(l.path); keyForm.MatchString(key) {
+		return key
+	}
+	if checkFile(l.path) != nil || l.openReaders() != nil {
+		return ""
+	}
+	defer l.abandon()
+	if l.load(ctx, l.read) != nil {
+		return ""
+	}
+	return l.meta.Key()
 }
 
 // unnamed says that a directory has no ledger yet, and nothing but the draft of

@@ -238,7 +238,7 @@ func TestDamage(t *testing.T) {
 	}{
 		{"as after a kill", func(string) error { return nil }, nil, ""},
 		{"looked at with another tool", func(p string) error { return execDB(p, "PRAGMA wal_checkpoint") }, nil, ""},
-		{"file is gone", os.Remove, ErrNoRun, "ledger.db"},
+		{"file is gone", os.Remove, ErrDamaged, "--fresh"},
 		{"empty", func(p string) error { return os.Truncate(p, 0) }, ErrDamaged, "--fresh"},
 		{"cut off", func(p string) error { return errors.Join(execDB(p, "PRAGMA wal_checkpoint"), os.Truncate(p, 20000)) }, ErrDamaged, "--fresh"},
 		{"overwritten page", func(p string) error {
@@ -261,7 +261,9 @@ func TestDamage(t *testing.T) {
 		{"outcomes of one chunk at another", func(p string) error { return execDB(p, "UPDATE progress SET chunk = 2 WHERE chunk = 1") }, ErrDamaged, "checksum"},
 		{"flipped bit in the endpoint", func(p string) error { return execDB(p, "UPDATE run SET meta = replace(meta, 'qq', 'pq')") }, ErrDamaged, "checksum"},
 		{"no such state", func(p string) error { return execDB(p, "UPDATE run SET state = 'finishee'") }, ErrDamaged, "finishee"},
-		{"of another run", func(p string) error { return execDB(p, "UPDATE run SET sum = 0, meta = replace(meta, '\"r1\"', '\"r2\"')") }, ErrDamaged, "it is that of run r2"},
+		{"of another run", func(p string) error {
+			return execDB(p, "UPDATE run SET sum = 0, meta = replace(meta, '\"r1\"', '\"r2\"')")
+		}, ErrDamaged, "it is that of run r2"},
 		{"a source block is gone", func(p string) error { return execDB(p, "DELETE FROM source") }, ErrUnbalanced, "row 0"},
 		{"a chunk is gone", func(p string) error { return execDB(p, "DELETE FROM chunk WHERE id = 1") }, ErrUnbalanced, "row 0 (line 2) is in no chunk"},
 		{"a chunk is there twice", func(p string) error {
