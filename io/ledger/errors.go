@@ -85,7 +85,7 @@ func fileError(path, op string, err error) error {
 const (
 	hintDamaged = "restore the run's directory from a copy, or start a new run with --fresh"
 	hintFull    = "free some space, then run the same command again"
-	hintAccess  = "see who owns the run's directory and whether it can be written"
+	hintAccess  = "see who owns the run's directory, whether it can be written, and how many files may be open (ulimit -n)"
 	hintIO      = "see to the disk, its quota and the limit on the size of files (ulimit -f), then run the same command again"
 )
 
@@ -104,6 +104,8 @@ func diagnose(err error) (hint string, kind error) {
 			return hintDamaged, nil
 		case errors.Is(err, ErrDropped):
 			return "to fetch it again, start a new run with --fresh", nil
+		case errors.Is(err, ErrLocked):
+			return "it works on this run: wait for it, or end it", nil
 		case errors.Is(err, ErrForeign):
 			return "name another run, or another directory of runs", nil
 		case errors.Is(err, fs.ErrPermission):

@@ -240,6 +240,9 @@ func readKept(f *os.File, s Span) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
+	if !i.Mode().IsRegular() {
+		return nil, fmt.Errorf("%w: it is not a file", ErrDamaged)
+	}
 	// The sum of both could be too large for a number.
 	if room := i.Size() - keptHeader; s.Offset < 0 || s.Length < 0 || s.Offset > room || s.Length > room-s.Offset {
 		return nil, fmt.Errorf("%w: it has %d bytes", ErrDamaged, i.Size())

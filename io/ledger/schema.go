@@ -250,6 +250,9 @@ func checkFile(path string) error {
 //
 // The key says whose ledger lies beside it, should that be unreadable: the run's
 // command must not begin anew then as if nothing had been sent.
+//
+// Who works on the run holds this file, too. The lock of the key does not keep a
+// second process out when somebody has removed it, taking it for a stale one.
 type sequence struct{ f *os.File }
 
 const (
@@ -264,7 +267,7 @@ func createSequence(path, key string) (*sequence, error) {
 	}
 	s := &sequence{f}
 	_, err = f.WriteAt([]byte(key+"\n"), sequenceLine)
-	return s, errors.Join(f.Chmod(0o600), err, s.write(0))
+	return s, errors.Join(hold(f), f.Chmod(0o600), err, s.write(0))
 }
 
 func openSequence(path string) (*sequence, error) {
@@ -272,7 +275,10 @@ func openSequence(path string) (*sequence, error) {
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("%w: %s is missing: copy a run's directory as a whole", ErrDamaged, filepath.Base(path)+sequenceSuffix)
 	}
-	return &sequence{f}, err
+	if err != nil {
+		return nil, err
+	}
+	return &sequence{f}, hold(f)
 }
 
 // readSequence returns 0 if there is no such file.

@@ -62,6 +62,10 @@ type Books struct{ Rows, Succeeded, Failed, Unprocessed int64 }
 // A name that NewRunID has made.
 var runName = regexp.MustCompile(`^[0-9]{8}T[0-9]{6}\.[0-9]{3}Z-[0-9a-f]{6}$`)
 
+// maxPath is how long the name of a ledger may be, in bytes. SQLite's own bound
+// is 512, with what it puts behind it.
+const maxPath = 500
+
 // A key, as Key makes it.
 var keyForm = regexp.MustCompile(`^[0-9a-f]{64}$`)
 
@@ -86,6 +90,9 @@ func (s Store) Create(ctx context.Context, m Meta) (*Ledger, error) {
 	}
 	l := &Ledger{path: path, base: context.WithoutCancel(ctx), meta: m, state: Planning}
 	l.plan = &planner{tally: map[tallyKey]tallyRow{}}
+	if abs, err := filepath.Abs(path); err == nil && len(abs) > maxPath {
+		return nil, l.fail("create", fmt.Errorf("the name has %d bytes, more than the %d that SQLite takes: choose a shorter directory of runs", len(abs), maxPath))
+	}
 	if err := makeDirs(s.Dir, dir); err != nil {
 		return nil, l.fail("create the run's directory", err)
 	}

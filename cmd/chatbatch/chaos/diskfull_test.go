@@ -51,6 +51,32 @@ func TestDiskFullWhilePlanning(t *testing.T) {
 	tried.add("full disk while an input is copied and planned, then room: marks", 0, p.wrong(p.summary(e).Run, classHeader, rows)+p.wrongMarks(rows))
 }
 
+// TestDiskFullWhileSpilling plans an input that is too large for memory, on disks that are
+// too small for the plan. It is never sent.
+func TestDiskFullWhileSpilling(t *testing.T) {
+	if !*full {
+		t.Skip("with -full: it takes an input of 20 MB")
+	}
+	t.Parallel()
+	p := newPlace(t)
+	d := p.stateOn(32 << 20)
+	var b strings.Builder
+	b.WriteString("group_id,account,marks\n")
+	for i := range 600_000 {
+		fmt.Fprintf(&b, "@TGS#group%d,student-number-%d,1000\n", i%50, i)
+	}
+	name := p.file("large.csv", b.String())
+	for i := range 14 {
+		d.resize((1 + 2*i) << 20)
+		e := p.run("marks", "set", name, "--quiet")
+		e.want(t, exitStopped, "space", "the same command again")
+		if left := append(p.runDirs(), p.remains()...); len(left) > 0 {
+			t.Fatalf("left behind: %v", left)
+		}
+		tried.add("full disk while a large input is spilled and planned", 1, p.api.count())
+	}
+}
+
 // bytes is what a file has.
 func (p *place) bytes(name string) []byte {
 	p.t.Helper()
