@@ -298,4 +298,16 @@ func TestDiskFullForLanes(t *testing.T) {
 	e.want(t, exitFailed)
 	p.summary(e)
 	tried.add("full disk where the lanes are, then room", 1, p.wrongMarks(rows))
+	p.fullAt(d, "modify_user_info", 10, 0)
+	e = p.run("marks", "set", name, "--chunk-size", "5", "--json", "--quiet")
+	if e.code != exitFailed { // lanes that are there may do
+		e.want(t, exitStopped, "lanes", "space", "the same command again")
+		d.clear()
+		e = p.run("marks", "set", name, "--chunk-size", "5", "--json", "--quiet")
+	}
+	e.want(t, exitFailed)
+	if most := p.api.busiest(); most > 200 {
+		t.Errorf("%d calls in a second", most)
+	}
+	tried.add("full disk where the lanes are, then room", 1, p.wrongMarks(rows))
 }

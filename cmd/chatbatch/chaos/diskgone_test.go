@@ -4,7 +4,9 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"os/user"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"sync/atomic"
 	"syscall"
@@ -243,5 +245,22 @@ func TestStrangeRunsDirs(t *testing.T) {
 			t.Errorf("%s: %+v", dir, s)
 		}
 		tried.add("a directory of runs with an unusual name", 1, p.wrongMarks(rows))
+	}
+}
+
+// TestNoHome starts the program as services may be started, without a home. Its state is
+// where that of the same user's other processes is, wherever it is started.
+func TestNoHome(t *testing.T) {
+	t.Parallel()
+	p := newPlace(t)
+	u, err := user.Current()
+	if err != nil || runtime.GOOS != "linux" {
+		t.Skip("the state lies elsewhere: ", err)
+	}
+	for _, home := range []string{"", "relative"} {
+		c := p.command("resume", "20260101T000000.000Z-000000")
+		c.Env = append(c.Env, "HOME="+home, "XDG_STATE_HOME=state")
+		c.begin().end().want(t, exitUsage, " in "+filepath.Join(u.HomeDir, ".local/state/chatbatch/runs")+";")
+		tried.add("no home, or a relative one", 1, 0)
 	}
 }
