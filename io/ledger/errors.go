@@ -2,9 +2,11 @@ package ledger
 
 import (
 	"context"
+	"database/sql"
 	"errors"
 	"fmt"
 	"io/fs"
+	"strings"
 
 	"modernc.org/sqlite"
 	sqlite3 "modernc.org/sqlite/lib"
@@ -102,6 +104,9 @@ func diagnose(err error) (hint string, kind error) {
 		switch {
 		case errors.Is(err, ErrDamaged):
 			return hintDamaged, nil
+		case errors.Is(err, sql.ErrNoRows), strings.Contains(err.Error(), "sql: Scan error"):
+			// What always stands there is not there, or is of another type.
+			return hintDamaged, ErrDamaged
 		case errors.Is(err, ErrDropped):
 			return "to fetch it again, start a new run with --fresh", nil
 		case errors.Is(err, ErrLocked):
@@ -118,7 +123,8 @@ func diagnose(err error) (hint string, kind error) {
 		return "", nil
 	}
 	switch se.Code() & 0xff { // the upper bits say more precisely where
-	case sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_MISMATCH:
+	case sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_MISMATCH,
+		sqlite3.SQLITE_ERROR, sqlite3.SQLITE_CONSTRAINT: // a table or a column has another name; two rows are one
 		return hintDamaged, ErrDamaged
 	case sqlite3.SQLITE_FULL:
 		return hintFull, ErrFull

@@ -56,6 +56,9 @@ func (l *Ledger) loadKept(ctx context.Context) error {
 	if err := l.conn.QueryRowContext(ctx, "SELECT kept FROM books").Scan(&k.end); err != nil {
 		return err
 	}
+	if k.end < -1 {
+		return fmt.Errorf("%w: %d bytes were fetched", ErrDamaged, k.end)
+	}
 	k.dropped, k.end = k.end < 0, max(k.end, 0)
 	return nil
 }
@@ -213,6 +216,9 @@ func (v *View) openKept() error {
 		if err := v.conn.QueryRowContext(v.ctx, "SELECT kept FROM books").Scan(&end); err != nil {
 			return err
 		}
+	}
+	if end < -1 {
+		return fmt.Errorf("%w: %d bytes were fetched", ErrDamaged, end)
 	}
 	if end < 0 {
 		return ErrDropped
