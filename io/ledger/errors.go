@@ -113,7 +113,7 @@ func diagnose(err error) (hint string, kind error) {
 			return "it works on this run: wait for it, or end it", nil
 		case errors.Is(err, ErrForeign):
 			return "name another run, or another directory of runs", nil
-		case errors.Is(err, fs.ErrPermission):
+		case errors.Is(err, fs.ErrPermission), isReadOnly(err):
 			return hintAccess, nil
 		case isNoSpace(err):
 			return hintFull, ErrFull

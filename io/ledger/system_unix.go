@@ -11,6 +11,8 @@ func isNoSpace(err error) bool {
 	return errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT)
 }
 
+func isReadOnly(err error) bool { return errors.Is(err, syscall.EROFS) }
+
 // isBroken says that a disk fails, or that a file has the size that is allowed.
 func isBroken(err error) bool {
 	return errors.Is(err, syscall.EIO) || errors.Is(err, syscall.EFBIG)
