@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"regexp"
+	"strings"
 
 	"chatbatch/io/ledger"
 	"chatbatch/io/roster"
@@ -58,6 +59,16 @@ func usage(format string, args ...any) error {
 	return &codedError{exitUsage, fmt.Errorf(format, args...)}
 }
 
+// ofPlace marks an error about a place on disk that was chosen by the user as one of
+// usage, unless it is the disk that is to blame.
+func ofPlace(format string, args ...any) error {
+	err := fmt.Errorf(format, args...)
+	if ledger.OfDisk(err) {
+		return err
+	}
+	return &codedError{exitUsage, err}
+}
+
 // addressPassword finds user and password of an address. One that stands where no
 // address is expected would be quoted as what it was taken for.
 var addressPassword = regexp.MustCompile(`(://)[^/\s"'@]*:[^\s"'@]*@`)
@@ -69,9 +80,21 @@ func exitCode(err error, stderr io.Writer) int {
 	}
 	code := codeOf(err)
 	if coded, ok := errors.AsType[*codedError](err); !ok || coded.err != nil {
-		fmt.Fprintf(stderr, "chatbatch: %s\n", addressPassword.ReplaceAllString(err.Error(), "$1…@"))
+		fmt.Fprintf(stderr, "chatbatch: %s%s\n", addressPassword.ReplaceAllString(err.Error(), "$1…@"), diskAdvice(err))
 	}
 	return code
+}
+
+// diskAdvice is what to do about a disk that is full or fails, unless err says it.
+func diskAdvice(err error) string {
+	if _, ok := errors.AsType[*ledger.FileError](err); ok || !ledger.OfDisk(err) {
+		return ""
+	}
+	text := " (see to the space on that disk, its quota, and the limit on the size of files"
+	if strings.Contains(err.Error(), "the same command again") {
+		return text + ")"
+	}
+	return text + "; then run the same command again)"
 }
 
 func codeOf(err error) int {
@@ -88,6 +111,8 @@ func codeOf(err error) int {
 		return exitTryLater
 	case state != 0:
 		return state
+	case ledger.OfDisk(err):
+		return exitStopped
 	}
 	return exitUsage
 }

@@ -193,7 +193,7 @@ func (j *job) checkTarget(input string) error {
 	for _, name := range []string{path, path + manifestSuffix} {
 		probe, err := aside.Create(name)
 		if err != nil {
-			return usage("-o %s: %w", path, err)
+			return ofPlace("-o %s: %w", path, err)
 		}
 		probe.Discard()
 	}

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"io/fs"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -173,7 +174,7 @@ func (j *job) begin(ctx context.Context, kind string, conn *connection, input op
 // identify opens the input of a run and says which command this is.
 func (j *job) identify(ctx context.Context, kind string, conn *connection, input opener) (*source, ledger.Meta, error) {
 	if err := os.MkdirAll(j.store.Dir, 0o700); err != nil {
-		return nil, ledger.Meta{}, usage("make the directory of the runs: %w", err)
+		return nil, ledger.Meta{}, ofPlace("make the directory of the runs (--runs-dir names another one): %w", err)
 	}
 	src, err := input(ctx)
 	if err != nil {
@@ -219,6 +220,9 @@ func (j *job) lock(ctx context.Context, key string) (unlock func(), err error) {
 			return nil, &codedError{exitOK, nil}
 		}
 		return nil, &codedError{mode.code, errors.New("another process works on this run (--if-locked wait waits for it)")}
+	}
+	if _, ok := errors.AsType[*fs.PathError](err); ok {
+		return nil, ofPlace("%w (--runs-dir names another directory)", err)
 	}
 	return unlock, err
 }

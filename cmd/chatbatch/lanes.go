@@ -200,7 +200,7 @@ func notOpened(err error) error {
 		return &codedError{exitTryLater, fmt.Errorf("%w; nothing was sent, try again when it can be", err)}
 	}
 	if _, ok := errors.AsType[*fs.PathError](err); ok {
-		return usage("%w: the processes of this host share their budget there, so nothing is sent without it; make it writable, set XDG_STATE_HOME to another place for all of them, or share with nobody by --limiter memory", err)
+		return ofPlace("%w: the processes of this host share their budget there, so nothing is sent without it; make it writable, set XDG_STATE_HOME to another place for all of them, or share with nobody by --limiter memory", err)
 	}
 	return usage("%w", err)
 }

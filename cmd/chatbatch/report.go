@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 
@@ -25,6 +26,9 @@ were usable. A second is left out in which nothing of this happened.`,
 		Args: cobra.ExactArgs(1),
 	}, func(ctx context.Context, s ledger.Store, args []string) error {
 		l, err := s.OpenRead(ctx, args[0])
+		if errors.Is(err, ledger.ErrNoRun) {
+			return noRun(args[0], s)
+		}
 		if err != nil {
 			return err
 		}

@@ -113,6 +113,8 @@ func (j *job) resumable(ctx context.Context, args []string) (ledger.Meta, error)
 			return ledger.Meta{}, usage("run %s has ended; nothing is left to send", info.Run)
 		case len(args) == 1 || info.Err == nil && !(info.State == ledger.Finished && info.Reported) && info.State != ledger.Planning:
 			return info.Meta, nil
+		case len(args) == 0 && info.Err != nil:
+			j.log.Warn("run " + info.Run + " is passed over: " + info.Err.Error())
 		}
 	}
 	if len(args) == 1 {

@@ -147,7 +147,7 @@ func (j *job) writtenBy(ctx context.Context, m ledger.Meta, target string) strin
 func (j *job) failedRows(ctx context.Context, l *ledger.Ledger, classes []string) (*source, int64, error) {
 	f, err := scratch(j.store.Dir)
 	if err != nil {
-		return nil, 0, usage("retry: %w", err)
+		return nil, 0, ofPlace("retry: %w", err)
 	}
 	s := &source{name: "failed rows of " + l.Meta().Run, file: f, temp: true, of: l.Meta().Run, meter: &jobs.Meter{}, written: roster.Format(l.Meta().Format)}
 	rows, err := report.Failed(ctx, l, f, classes)

@@ -97,6 +97,9 @@ func runsShowCommand(w world) *cobra.Command {
 		Use: "show RUN", Short: "Show the books of a run as they are now", Args: cobra.ExactArgs(1),
 	}, func(ctx context.Context, s ledger.Store, args []string) error {
 		l, err := s.OpenRead(ctx, args[0])
+		if errors.Is(err, ledger.ErrNoRun) {
+			return noRun(args[0], s)
+		}
 		if err != nil {
 			return err
 		}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"net/http"
 	"os"
+	"os/user"
 	"path/filepath"
 	"runtime"
 	"strings"
@@ -181,7 +182,13 @@ func stateDir(getenv func(string) string) string {
 	if dir := getenv("XDG_STATE_HOME"); filepath.IsAbs(dir) {
 		return filepath.Join(dir, "chatbatch")
 	}
-	return filepath.Join(xdg.StateHome, "chatbatch")
+	dir := xdg.StateHome
+	if u, err := user.Current(); err == nil && runtime.GOOS == "linux" && !filepath.IsAbs(getenv("HOME")) {
+		// Services may be started without a HOME. They have no budget of their own
+		// beside that of the same user's other processes.
+		dir = filepath.Join(u.HomeDir, ".local", "state")
+	}
+	return filepath.Join(dir, "chatbatch")
 }
 
 // runsIn is the directory of the runs.

@@ -49,13 +49,34 @@ func openSource(ctx context.Context, name string, stdin io.Reader, dir string) (
 	} else {
 		s.file, s.temp, err = openFile(ctx, name, dir)
 	}
-	switch {
-	case ctx.Err() != nil:
-		return nil, context.Cause(ctx)
-	case err != nil:
-		return nil, &codedError{exitInput, fmt.Errorf("read %s: %w", s.name, err)}
+	if err == nil {
+		return s, nil
 	}
-	return s, nil
+	if ctx.Err() != nil {
+		return nil, context.Cause(ctx)
+	}
+	if k, ok := errors.AsType[*copyError](err); ok {
+		return nil, ofPlace("keep a copy of %s in the directory of the runs (--runs-dir names another one): %w", s.name, k.err)
+	}
+	return nil, &codedError{exitInput, fmt.Errorf("read %s: %w", s.name, err)}
+}
+
+// A copyError says that an input cannot be copied; it is not the input's fault.
+type copyError struct{ err error }
+
+func (e *copyError) Error() string { return e.err.Error() }
+
+func (e *copyError) Unwrap() error { return e.err }
+
+// copyFile is what an input is copied to.
+type copyFile struct{ f *os.File }
+
+func (c copyFile) Write(p []byte) (int, error) {
+	n, err := c.f.Write(p)
+	if err != nil {
+		err = &copyError{err}
+	}
+	return n, err
 }
 
 // identify reads the source through to know it again.
@@ -96,9 +117,9 @@ func openFile(ctx context.Context, name, dir string) (f *os.File, temp bool, err
 func spool(ctx context.Context, r io.Reader, dir string) (*os.File, error) {
 	f, err := scratch(dir)
 	if err != nil {
-		return nil, err
+		return nil, &copyError{err}
 	}
-	if _, err = io.Copy(f, &awaited{ctx: ctx, r: r}); err == nil {
+	if _, err = io.Copy(copyFile{f}, &awaited{ctx: ctx, r: r}); err == nil {
 		_, err = f.Seek(0, io.SeekStart)
 	}
 	if err != nil {

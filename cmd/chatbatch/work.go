@@ -63,8 +63,14 @@ func (j *job) ended(sum ledger.Summary, why error, code int, err error) error {
 		again = "chatbatch resume goes on with it"
 	}
 	switch {
+	case errors.Is(why, ledger.ErrDamaged):
+		return &codedError{code, why} // what to do about it is in it
+	case errors.Is(err, ledger.ErrDamaged):
+		return &codedError{exitStopped, errors.Join(why, err)}
 	case errors.Is(err, ledger.ErrUnbalanced):
 		return &codedError{exitUnbalanced, errors.Join(why, err)}
+	case ledger.OfDisk(why) && !j.fresh && strings.Contains(why.Error(), "the same command again") && (err == nil || ledger.OfDisk(err)):
+		return &codedError{code, why} // it says all there is to say
 	case why == nil && err != nil:
 		// Calls were made: never one of the codes that say none was.
 		return &codedError{exitStopped, fmt.Errorf("%w; %s", err, again)}

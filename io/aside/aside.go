@@ -94,10 +94,13 @@ func final(path string) (string, error) {
 		}
 		i, err = os.Lstat(path)
 	}
-	if err == nil && !i.Mode().IsRegular() {
+	switch {
+	case err == nil && !i.Mode().IsRegular():
 		return "", fmt.Errorf("create %s: there is something that is not a file", path)
+	case err != nil && !errors.Is(err, fs.ErrNotExist):
+		return "", err // e.g. the name is too long; the one beside it would not be
 	}
-	return path, nil // an error here comes again, with more to say, when the file is created
+	return path, nil
 }
 
 // prefixOf is how the names begin that a file has before its final one. It is

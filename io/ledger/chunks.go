@@ -47,7 +47,7 @@ func (v *View) chunks(ctx context.Context, yield func(ChunkResult, error) bool) 
 	}
 	defer rows.Close()
 	for rows.Next() {
-		c, err := scanChunk(rows)
+		c, err := scanChunk(rows, v.l.owner())
 		if err != nil {
 			return err
 		}
@@ -68,25 +68,25 @@ func (v *View) selectChunks() string {
 		FROM chunk c LEFT JOIN progress p ON p.chunk = c.id ORDER BY c.lo, c.id`
 }
 
-func scanChunk(rows *sql.Rows) (c ChunkResult, err error) {
+func scanChunk(rows *sql.Rows, of owner) (c ChunkResult, err error) {
 	var n int
 	var asks, outcomes, note sql.RawBytes
 	var settled sql.NullInt64
 	if err := rows.Scan(&c.ID, &c.Group, &c.FirstRow, &c.Rows, &n, &asks, &outcomes, &note, &settled); err != nil {
 		return c, err
 	}
-	if c.Data, err = firstAsk(asks); err != nil {
+	if c.Data, err = firstAsk(asks, of.asks(c.ID, c.FirstRow, c.Group)); err != nil {
 		return c, fmt.Errorf("chunk %d: %w", c.ID, err)
 	}
 	if outcomes == nil {
 		return c, nil
 	}
-	different, which, err := decodeOutcomes(outcomes, n, nil)
+	different, which, err := decodeOutcomes(outcomes, of.outcomes(c.ID), n, nil)
 	if err == nil && n == 0 {
 		err = fmt.Errorf("%w: no entries", ErrDamaged)
 	}
 	if err == nil && note != nil {
-		c.Note, err = openNote(note)
+		c.Note, err = openNote(note, of.note(c.ID))
 	}
 	if err != nil {
 		return c, fmt.Errorf("chunk %d: %w", c.ID, err)

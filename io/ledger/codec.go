@@ -9,7 +9,11 @@ import (
 
 // The blobs. Integers are varints; signed ones in zigzag form. Each blob ends
 // with a CRC-32C of the rest: SQLite does not notice a bit that has flipped
-// inside a value, and here that would be another account.
+// inside a value, and here that would be another account. What a blob belongs
+// to is under its checksum too, without being in it: a bit that flips in the
+// name of a group would be another group, one in the number of a chunk would
+// give it the outcomes of its neighbour, and a -wal file beside another ledger
+// would bring parts of one run into the other.
 //
 //	source    for each row: line − line of the row before, length of text, text
 //	nums      0: each entry has one row; 1: then for each entry its count;
@@ -22,16 +26,45 @@ import (
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
-func seal(b []byte) []byte {
-	return binary.LittleEndian.AppendUint32(b, crc32.Checksum(b, castagnoli))
+// checksum is that of b and what it belongs to.
+func checksum(b []byte, belongs string) uint32 {
+	return crc32.Update(crc32.Checksum([]byte(belongs), castagnoli), castagnoli, b)
 }
 
-func unseal(b []byte) (*decoder, error) {
+// seal ends a blob that belongs to something; see [owner].
+func seal(b []byte, belongs string) []byte {
+	return binary.LittleEndian.AppendUint32(b, checksum(b, belongs))
+}
+
+// unseal opens such a blob. Before version 4 of the schema it belonged to nothing.
+func unseal(b []byte, belongs string) (*decoder, error) {
 	n := len(b) - 4
-	if n < 0 || crc32.Checksum(b[:n], castagnoli) != binary.LittleEndian.Uint32(b[n:]) {
-		return nil, fmt.Errorf("%w: wrong checksum", ErrDamaged)
+	if n >= 0 {
+		if sum := binary.LittleEndian.Uint32(b[n:]); sum == checksum(b[:n], belongs) || sum == checksum(b[:n], "") {
+			return &decoder{b: b[:n]}, nil
+		}
 	}
-	return &decoder{b: b[:n]}, nil
+	return nil, fmt.Errorf("%w: wrong checksum", ErrDamaged)
+}
+
+// An owner is a run, and a part of it.
+type owner string
+
+func (o owner) source(first int64) string { return fmt.Sprintf("%s source %d", o, first) }
+func (o owner) numbers() string           { return fmt.Sprintf("%s numbers", o) }
+func (o owner) refused(int64) string      { return fmt.Sprintf("%s refused", o) }
+
+// asks is that of what a chunk asks for; lo is the least number of its rows: exports
+// are in its order.
+func (o owner) asks(chunk, lo int64, group string) string {
+	return fmt.Sprintf("%s asks %d %d %s", o, chunk, lo, group)
+}
+
+func (o owner) outcomes(chunk int64) string { return fmt.Sprintf("%s outcomes %d", o, chunk) }
+func (o owner) note(chunk int64) string     { return fmt.Sprintf("%s note %d", o, chunk) }
+
+func (o owner) entry(chunk int64, place int) string {
+	return fmt.Sprintf("%s entry %d %d", o, chunk, place)
 }
 
 // decoder takes values off a blob. After the first that is not there it is bad,
@@ -87,7 +120,7 @@ func appendString(b []byte, s string) []byte {
 
 // encodeNums packs the row numbers of entries and finds the least and the
 // greatest, and how many there are.
-func encodeNums(entries []Entry) (blob []byte, lo, hi, rows int64) {
+func encodeNums(entries []Entry, of owner) (blob []byte, lo, hi, rows int64) {
 	single := byte(0)
 	for _, e := range entries {
 		rows += int64(len(e.Rows))
@@ -113,7 +146,7 @@ func encodeNums(entries []Entry) (blob []byte, lo, hi, rows int64) {
 			prev = num
 		}
 	}
-	return seal(b), lo, hi, rows
+	return seal(b, of.numbers()), lo, hi, rows
 }
 
 // nums reads the row numbers of a chunk or a blob of refused rows.
@@ -123,8 +156,8 @@ type nums struct {
 	counts  []uint64 // nil: one each
 }
 
-func decodeNums(blob []byte, entries int) (nums, error) {
-	d, err := unseal(blob)
+func decodeNums(blob []byte, of owner, entries int) (nums, error) {
+	d, err := unseal(blob, of.numbers())
 	if err != nil {
 		return nums{}, err
 	}
@@ -171,7 +204,7 @@ func (n nums) each(visit func(entry int, num int64) error) error {
 	return n.d.end()
 }
 
-func encodeAsks(entries []Entry) []byte {
+func encodeAsks(entries []Entry, belongs string) []byte {
 	b := make([]byte, 0, 32*len(entries))
 	var prev []byte
 	for _, e := range entries {
@@ -184,16 +217,16 @@ func encodeAsks(entries []Entry) []byte {
 		b = append(b, e.Data...)
 		prev = e.Data
 	}
-	return seal(b)
+	return seal(b, belongs)
 }
 
 // decodeEntries puts a chunk's entries together again.
-func decodeEntries(asks, numsBlob []byte, n int) ([]Entry, error) {
-	d, err := unseal(asks)
+func decodeEntries(asks []byte, belongs string, of owner, numsBlob []byte, n int) ([]Entry, error) {
+	d, err := unseal(asks, belongs)
 	if err != nil {
 		return nil, err
 	}
-	numbers, err := decodeNums(numsBlob, n)
+	numbers, err := decodeNums(numsBlob, of, n)
 	if err != nil {
 		return nil, err
 	}
@@ -221,8 +254,8 @@ func decodeEntries(asks, numsBlob []byte, n int) ([]Entry, error) {
 }
 
 // firstAsk takes the data of the first entry off a chunk's asks.
-func firstAsk(asks []byte) ([]byte, error) {
-	d, err := unseal(asks)
+func firstAsk(asks []byte, belongs string) ([]byte, error) {
+	d, err := unseal(asks, belongs)
 	if err != nil {
 		return nil, err
 	}
@@ -238,22 +271,22 @@ func firstAsk(asks []byte) ([]byte, error) {
 }
 
 // sealNote keeps nil apart from empty: no note is no blob.
-func sealNote(note []byte) []byte {
+func sealNote(note []byte, belongs string) []byte {
 	if note == nil {
 		return nil
 	}
-	return seal(bytes.Clone(note)) // the caller's array is not ours to write in
+	return seal(bytes.Clone(note), belongs) // the caller's array is not ours to write in
 }
 
-func openNote(blob []byte) ([]byte, error) {
-	d, err := unseal(blob)
+func openNote(blob []byte, belongs string) ([]byte, error) {
+	d, err := unseal(blob, belongs)
 	if err != nil {
 		return nil, err
 	}
 	return bytes.Clone(d.b), nil
 }
 
-func encodeOutcomes(outcomes []Outcome) []byte {
+func encodeOutcomes(outcomes []Outcome, belongs string) []byte {
 	index := make(map[Outcome]uint64)
 	var different []Outcome
 	var runs []byte
@@ -279,13 +312,13 @@ func encodeOutcomes(outcomes []Outcome) []byte {
 		b = appendString(b, o.Error)
 		b = binary.AppendUvarint(b, uint64(o.Attempts))
 	}
-	return seal(append(b, runs...))
+	return seal(append(b, runs...), belongs)
 }
 
 // decodeOutcomes returns the different outcomes, and for each of n entries
 // which one it has.
-func decodeOutcomes(blob []byte, n int, which []uint32) ([]Outcome, []uint32, error) {
-	d, err := unseal(blob)
+func decodeOutcomes(blob []byte, belongs string, n int, which []uint32) ([]Outcome, []uint32, error) {
+	d, err := unseal(blob, belongs)
 	if err != nil {
 		return nil, nil, err
 	}

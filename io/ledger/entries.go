@@ -82,7 +82,7 @@ func (l *Ledger) UnsentEntry(ctx context.Context, chunk int64, entry int) error 
 // all entries are settled, their chunk still waits for its Settle, which folds
 // them into one record.
 func (l *Ledger) SettleEntry(ctx context.Context, chunk int64, entry int, o Outcome, c Cost) error {
-	blob := encodeOutcomes([]Outcome{o})
+	blob := encodeOutcomes([]Outcome{o}, l.owner().entry(chunk, entry))
 	return l.settling(ctx, fmt.Sprintf("settle entry %d of chunk %d", entry, chunk), func(b *batch) error {
 		if _, err := readEntry(b, chunk, entry); err != nil {
 			return err
@@ -114,8 +114,9 @@ type entriesOf struct {
 const selectEntries = "SELECT place, sent, calls, retries, outcome FROM entry WHERE chunk = ?"
 
 // readEntries takes the answer to selectEntries for a chunk of n entries.
-func readEntries(rows *sql.Rows, n int, session int64) (all entriesOf, err error) {
+func readEntries(rows *sql.Rows, l *Ledger, chunk int64, n int) (all entriesOf, err error) {
 	defer rows.Close()
+	session := l.session.Load()
 	for rows.Next() {
 		var place int
 		var sent, calls, retries int64
@@ -130,7 +131,7 @@ func readEntries(rows *sql.Rows, n int, session int64) (all entriesOf, err error
 			all.inDoubt = all.inDoubt || sent != 0 && sent != session
 			continue
 		}
-		one, _, err := decodeOutcomes(blob, 1, nil)
+		one, _, err := decodeOutcomes(blob, l.owner().entry(chunk, place), 1, nil)
 		if err != nil {
 			return all, fmt.Errorf("entry %d: %w", place, err)
 		}
@@ -150,7 +151,7 @@ func (v *View) entries(ctx context.Context, chunk int64, n int) (entriesOf, erro
 	if err != nil {
 		return entriesOf{}, err
 	}
-	return readEntries(rows, n, v.l.session.Load())
+	return readEntries(rows, v.l, chunk, n)
 }
 
 // hasEntries is an SQL expression: whether chunk c has records of its entries.

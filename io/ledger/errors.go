@@ -2,9 +2,11 @@ package ledger
 
 import (
 	"context"
+	"database/sql"
 	"errors"
 	"fmt"
 	"io/fs"
+	"strings"
 
 	"modernc.org/sqlite"
 	sqlite3 "modernc.org/sqlite/lib"
@@ -21,6 +23,9 @@ var (
 	ErrForeign = errors.New("not a ledger")
 	// ErrFull says that the disk is full.
 	ErrFull = errors.New("disk is full")
+	// ErrDisk says that the disk fails, or takes no more for another reason than
+	// that it is full.
+	ErrDisk = errors.New("disk fails")
 	// ErrNoRun says that there is no run of that name.
 	ErrNoRun = errors.New("no such run")
 	// ErrNotPlanned says that the planning of a run never ended.
@@ -82,9 +87,15 @@ func fileError(path, op string, err error) error {
 const (
 	hintDamaged = "restore the run's directory from a copy, or start a new run with --fresh"
 	hintFull    = "free some space, then run the same command again"
-	hintAccess  = "see who owns the run's directory and whether it can be written"
-	hintIO      = "see to the disk, then run the same command again"
+	hintAccess  = "see who owns the run's directory, whether it can be written, and how many files may be open (ulimit -n)"
+	hintIO      = "see to the disk, its quota and the limit on the size of files (ulimit -f), then run the same command again"
 )
+
+// OfDisk says whether it is the disk that is behind err: it is full, or fails. The
+// same may succeed once that is seen to.
+func OfDisk(err error) bool {
+	return errors.Is(err, ErrFull) || errors.Is(err, ErrDisk) || isNoSpace(err) || isBroken(err)
+}
 
 // diagnose finds the sentinel and the advice that fit an error.
 func diagnose(err error) (hint string, kind error) {
@@ -93,21 +104,29 @@ func diagnose(err error) (hint string, kind error) {
 		switch {
 		case errors.Is(err, ErrDamaged):
 			return hintDamaged, nil
+		case errors.Is(err, sql.ErrNoRows), strings.Contains(err.Error(), "sql: Scan error"):
+			// What always stands there is not there, or is of another type.
+			return hintDamaged, ErrDamaged
 		case errors.Is(err, ErrDropped):
 			return "to fetch it again, start a new run with --fresh", nil
 		case errors.Is(err, ErrNotPlanned):
 			return "unless a process is planning it just now, run its command again", nil
+		case errors.Is(err, ErrLocked):
+			return "it works on this run: wait for it, or end it", nil
 		case errors.Is(err, ErrForeign):
 			return "name another run, or another directory of runs", nil
-		case errors.Is(err, fs.ErrPermission):
+		case errors.Is(err, fs.ErrPermission), isReadOnly(err):
 			return hintAccess, nil
 		case isNoSpace(err):
 			return hintFull, ErrFull
+		case isBroken(err):
+			return hintIO, ErrDisk
 		}
 		return "", nil
 	}
 	switch se.Code() & 0xff { // the upper bits say more precisely where
-	case sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_MISMATCH:
+	case sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_MISMATCH,
+		sqlite3.SQLITE_ERROR, sqlite3.SQLITE_CONSTRAINT: // a table or a column has another name; two rows are one
 		return hintDamaged, ErrDamaged
 	case sqlite3.SQLITE_FULL:
 		return hintFull, ErrFull
@@ -115,10 +134,13 @@ func diagnose(err error) (hint string, kind error) {
 		return hintAccess, nil
 	case sqlite3.SQLITE_IOERR:
 		// A read past the end is how a file that was cut off shows.
-		if se.Code() == sqlite3.SQLITE_IOERR_SHORT_READ {
+		switch se.Code() {
+		case sqlite3.SQLITE_IOERR_SHORT_READ:
 			return hintDamaged, ErrDamaged
+		case sqlite3.SQLITE_IOERR_SHMSIZE: // the -shm file cannot grow
+			return hintFull, ErrFull
 		}
-		return hintIO, nil
+		return hintIO, ErrDisk
 	case sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED:
 		return "another process is writing it: wait for it, or end it", nil
 	}

@@ -56,6 +56,9 @@ func (l *Ledger) loadKept(ctx context.Context) error {
 	if err := l.conn.QueryRowContext(ctx, "SELECT kept FROM books").Scan(&k.end); err != nil {
 		return err
 	}
+	if k.end < -1 {
+		return fmt.Errorf("%w: %d bytes were fetched", ErrDamaged, k.end)
+	}
 	k.dropped, k.end = k.end < 0, max(k.end, 0)
 	return nil
 }
@@ -214,6 +217,9 @@ func (v *View) openKept() error {
 			return err
 		}
 	}
+	if end < -1 {
+		return fmt.Errorf("%w: %d bytes were fetched", ErrDamaged, end)
+	}
 	if end < 0 {
 		return ErrDropped
 	}
@@ -239,6 +245,9 @@ func readKept(f *os.File, s Span) ([]byte, error) {
 	i, err := f.Stat()
 	if err != nil {
 		return nil, err
+	}
+	if !i.Mode().IsRegular() {
+		return nil, fmt.Errorf("%w: it is not a file", ErrDamaged)
 	}
 	// The sum of both could be too large for a number.
 	if room := i.Size() - keptHeader; s.Offset < 0 || s.Length < 0 || s.Offset > room || s.Length > room-s.Offset {

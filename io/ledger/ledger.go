@@ -20,7 +20,10 @@ import (
 	"context"
 	"database/sql"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"path/filepath"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -65,6 +68,10 @@ const (
 	Refused     State = "refused"     // by the server, for the run as a whole
 	Expired     State = "expired"     // the time it was given is over
 )
+
+func states() []State {
+	return []State{Planning, Planned, Running, Finished, Interrupted, Stopped, Refused, Expired}
+}
 
 // Entry is what a chunk asks for one account.
 type Entry struct {
@@ -137,6 +144,9 @@ type Ledger struct {
 // Meta returns what the run is. Meta.Format is "csv" or "jsonl".
 func (l *Ledger) Meta() Meta { return l.meta }
 
+// owner is whose the blobs of this ledger are.
+func (l *Ledger) owner() owner { return owner(l.meta.Run) }
+
 // Path returns the name of the ledger's file.
 func (l *Ledger) Path() string { return l.path }
 
@@ -196,12 +206,35 @@ func (l *Ledger) Close() error {
 // load reads the run's row and its state.
 func (l *Ledger) load(ctx context.Context, db *sql.DB) error {
 	var text string
+	var sum uint32
 	err := db.QueryRowContext(ctx, "SELECT meta, state, told FROM run").Scan(&text, &l.state, &l.told)
+	if err == nil {
+		sum, err = sumOf(ctx, db)
+	}
 	if err != nil {
 		return l.fail("read the run", err)
 	}
-	if err := json.Unmarshal([]byte(text), &l.meta); err != nil {
+	if err = json.Unmarshal([]byte(text), &l.meta); err == nil && sum != 0 && sum != checksum([]byte(text), "") {
+		err = errors.New("wrong checksum")
+	}
+	if run := filepath.Base(filepath.Dir(l.path)); err == nil && l.meta.Run != run {
+		err = fmt.Errorf("it is that of run %s; give a run's directory the name that it had", l.meta.Run)
+	}
+	if err == nil && !slices.Contains(states(), l.state) {
+		err = fmt.Errorf("the run is in no state that there is: %q", l.state)
+	}
+	if err != nil {
 		return l.fail("read the run", fmt.Errorf("%w: %w", ErrDamaged, err))
 	}
 	return nil
+}
+
+// sumOf is the checksum of meta, 0 if it is not known.
+func sumOf(ctx context.Context, db *sql.DB) (sum uint32, err error) {
+	var version int
+	if err := db.QueryRowContext(ctx, "PRAGMA user_version").Scan(&version); err != nil || version < 4 {
+		return 0, err
+	}
+	err = db.QueryRowContext(ctx, "SELECT sum FROM run").Scan(&sum)
+	return sum, err
 }

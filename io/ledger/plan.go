@@ -93,7 +93,7 @@ func (l *Ledger) flushSource(p *planner) error {
 	if p.next == p.first {
 		return nil
 	}
-	blob := seal(p.source)
+	blob := seal(p.source, l.owner().source(p.first))
 	err := l.planned(p, len(blob), "INSERT INTO source (first, rows, data) VALUES (?, ?, ?)", p.first, p.next-p.first, blob)
 	p.source, p.first, p.line = blob[:0], p.next, 0
 	return err
@@ -122,8 +122,8 @@ func (l *Ledger) flushRefused(p *planner) error {
 	if len(p.refused) == 0 {
 		return nil
 	}
-	numbers, lo, hi, rows := encodeNums(p.refused)
-	outcomes := encodeOutcomes(p.outcomes)
+	numbers, lo, hi, rows := encodeNums(p.refused, l.owner())
+	outcomes := encodeOutcomes(p.outcomes, l.owner().refused(0))
 	p.refused, p.outcomes, p.text = p.refused[:0], p.outcomes[:0], 0
 	return l.planned(p, len(numbers)+len(outcomes),
 		"INSERT INTO refused (rows, lo, hi, nums, outcomes) VALUES (?, ?, ?, ?, ?)", rows, lo, hi, numbers, outcomes)
@@ -136,10 +136,10 @@ func (l *Ledger) PlanChunk(group string, entries []Entry) error {
 		if len(entries) == 0 || slices.ContainsFunc(entries, func(e Entry) bool { return len(e.Rows) == 0 }) {
 			return errors.New("chunk or entry without a row")
 		}
-		numbers, lo, hi, rows := encodeNums(entries)
-		asks := encodeAsks(entries)
+		numbers, lo, hi, rows := encodeNums(entries, l.owner())
 		p.rows += rows
 		p.chunks++
+		asks := encodeAsks(entries, l.owner().asks(p.chunks, lo, group))
 		return l.planned(p, len(numbers)+len(asks),
 			"INSERT INTO chunk (id, grp, rows, entries, lo, hi, nums, asks) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
 			p.chunks, group, rows, len(entries), lo, hi, numbers, asks)

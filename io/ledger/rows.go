@@ -139,6 +139,7 @@ func (r *rowReader) run() error {
 
 // block reads the block that begins with row due.
 func (r *rowReader) block(due int64) (b block, err error) {
+	b.of = r.v.l.owner()
 	err = r.v.conn.QueryRowContext(r.ctx, "SELECT first, rows, data FROM source WHERE first = ?", due).Scan(&b.first, &b.rows, &b.data)
 	if err == sql.ErrNoRows || err == nil && b.first+b.rows > r.rows {
 		err = fmt.Errorf("%w: the source of row %d is not on record", ErrUnbalanced, due)
@@ -196,19 +197,15 @@ func (r *rowReader) load(lo int64) error {
 // fill looks through everything that has rows of the window. It stops when the
 // outcomes take too much room.
 func (r *rowReader) fill() (full bool, err error) {
-	for _, query := range []string{
-		"SELECT id, rows, nums, outcomes, 0 FROM refused WHERE hi >= ? AND lo < ?",
-		`SELECT c.id, c.entries, c.nums, p.outcomes, p.outcomes IS NULL AND ` + r.v.hasEntries() + `
-			FROM chunk c LEFT JOIN progress p ON p.chunk = c.id WHERE c.hi >= ? AND c.lo < ?`,
-	} {
-		if full, err = r.fillFrom(query); full || err != nil {
-			return full, err
-		}
+	refused := "SELECT id, rows, nums, outcomes, 0 FROM refused WHERE hi >= ? AND lo < ?"
+	if full, err = r.fillFrom(refused, r.v.l.owner().refused); full || err != nil {
+		return full, err
 	}
-	return false, nil
+	return r.fillFrom(`SELECT c.id, c.entries, c.nums, p.outcomes, p.outcomes IS NULL AND `+r.v.hasEntries()+`
+		FROM chunk c LEFT JOIN progress p ON p.chunk = c.id WHERE c.hi >= ? AND c.lo < ?`, r.v.l.owner().outcomes)
 }
 
-func (r *rowReader) fillFrom(query string) (full bool, err error) {
+func (r *rowReader) fillFrom(query string, belongs func(id int64) string) (full bool, err error) {
 	rows, err := r.v.conn.QueryContext(r.ctx, query, r.lo, r.hi)
 	if err != nil {
 		return false, err
@@ -227,7 +224,7 @@ func (r *rowReader) fillFrom(query string) (full bool, err error) {
 			of, err = r.v.entries(r.ctx, id, n)
 		}
 		if err == nil {
-			err = r.mark(n, numbers, outcomes, of.settled)
+			err = r.mark(n, numbers, outcomes, belongs(id), of.settled)
 		}
 		if err != nil {
 			return false, fmt.Errorf("chunk %d: %w", id, err)
@@ -241,14 +238,14 @@ func (r *rowReader) fillFrom(query string) (full bool, err error) {
 
 // mark enters the rows of one chunk, or of one blob of refused rows, that lie in
 // the window. A nil outcomes means not settled, but for the entries in settled.
-func (r *rowReader) mark(entries int, numbers, outcomes []byte, settled map[int]Outcome) error {
-	n, err := decodeNums(numbers, entries)
+func (r *rowReader) mark(entries int, numbers, outcomes []byte, belongs string, settled map[int]Outcome) error {
+	n, err := decodeNums(numbers, r.v.l.owner(), entries)
 	if err != nil {
 		return err
 	}
 	var different []Outcome
 	if outcomes != nil {
-		if different, r.which, err = decodeOutcomes(outcomes, entries, r.which); err != nil {
+		if different, r.which, err = decodeOutcomes(outcomes, belongs, entries, r.which); err != nil {
 			return err
 		}
 	}
@@ -280,13 +277,14 @@ func (r *rowReader) mark(entries int, numbers, outcomes []byte, settled map[int]
 
 // block is a block of source rows.
 type block struct {
+	of          owner
 	first, rows int64
 	data        []byte
 }
 
 // each calls visit with each row until it returns false.
 func (b block) each(visit func(num, line int64, raw string) bool) error {
-	d, err := unseal(b.data)
+	d, err := unseal(b.data, b.of.source(b.first))
 	if err != nil {
 		return fmt.Errorf("source of row %d: %w", b.first, err)
 	}

@@ -149,7 +149,7 @@ func (l *Ledger) Settle(ctx context.Context, chunk int64, outcomes []Outcome, c 
 // before the note is.
 func (l *Ledger) SettleWith(ctx context.Context, chunk int64, outcomes []Outcome, note []byte, c Cost) error {
 	// Encoded here and not in the writer: many may do it at once.
-	s := &settlement{chunk, outcomes, encodeOutcomes(outcomes), sealNote(note), c}
+	s := &settlement{chunk, outcomes, encodeOutcomes(outcomes, l.owner().outcomes(chunk)), sealNote(note, l.owner().note(chunk)), c}
 	return l.settling(ctx, fmt.Sprintf("settle chunk %d", chunk), s.apply)
 }
 
@@ -184,7 +184,7 @@ func (s *settlement) apply(b *batch) error {
 		return err
 	}
 	if before.settled != nil {
-		s.blob = encodeOutcomes(merged(s.outcomes, before.settled))
+		s.blob = encodeOutcomes(merged(s.outcomes, before.settled), b.w.l.owner().outcomes(s.chunk))
 	}
 	b.books.settled++
 	b.books.calls += int64(s.cost.Calls)
@@ -217,7 +217,7 @@ func readRows(b *batch, chunk int64) (entries int, numbers []byte, err error) {
 // count adds the rows of a chunk's entries to the batch's books; outcome says
 // what became of an entry, and whether it is to be counted now.
 func (b *batch) count(numbers []byte, entries int, outcome func(i int) (o Outcome, now bool)) error {
-	n, err := decodeNums(numbers, entries)
+	n, err := decodeNums(numbers, b.w.l.owner(), entries)
 	if err != nil {
 		return err
 	}
@@ -302,25 +302,25 @@ func (l *Ledger) pending(ctx context.Context, after int64) ([]Chunk, error) {
 // pending reads the next chunks that are not settled, and which of them have
 // records of their entries.
 func (v *View) pending(ctx context.Context, after int64) (chunks []Chunk, entries []int, err error) {
-	rows, err := v.conn.QueryContext(ctx, `SELECT c.id, c.grp, c.entries, c.nums, c.asks, coalesce(p.sent, 0), `+v.hasEntries()+`
+	rows, err := v.conn.QueryContext(ctx, `SELECT c.id, c.grp, c.lo, c.entries, c.nums, c.asks, coalesce(p.sent, 0), `+v.hasEntries()+`
 		FROM chunk c LEFT JOIN progress p ON p.chunk = c.id
 		WHERE c.id > ? AND p.outcomes IS NULL ORDER BY c.id LIMIT ?`, after, pendingStep)
 	if err != nil {
 		return nil, nil, err
 	}
 	defer rows.Close()
-	session := v.l.session.Load()
+	session, of := v.l.session.Load(), v.l.owner()
 	chunks = make([]Chunk, 0, pendingStep)
 	for rows.Next() {
 		var c Chunk
 		var n int
 		var numbers, asks sql.RawBytes
-		var sent int64
+		var lo, sent int64
 		var has bool
-		if err := rows.Scan(&c.ID, &c.Group, &n, &numbers, &asks, &sent, &has); err != nil {
+		if err := rows.Scan(&c.ID, &c.Group, &lo, &n, &numbers, &asks, &sent, &has); err != nil {
 			return nil, nil, err
 		}
-		if c.Entries, err = decodeEntries(append([]byte(nil), asks...), numbers, n); err != nil {
+		if c.Entries, err = decodeEntries(append([]byte(nil), asks...), of.asks(c.ID, lo, c.Group), of, numbers, n); err != nil {
 			return nil, nil, fmt.Errorf("chunk %d: %w", c.ID, err)
 		}
 		c.InDoubt = sent != 0 && sent != session

@@ -12,17 +12,18 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"strings"
 )
 
 const (
 	fileName      = "ledger.db"
 	applicationID = 0x63626c67 // "cblg"
-	version       = 3          // of the schema
+	version       = 4          // of the schema
 )
 
 // schemas. A new ledger goes through all of them, one of an older version
 // through those that it lacks: both come out alike.
-func schemas() [version]string { return [...]string{schemaOne, schemaTwo, schemaThree} }
+func schemas() [version]string { return [...]string{schemaOne, schemaTwo, schemaThree, schemaFour} }
 
 // schemaOne is version 1. What changes while a run goes on (progress, books, tally, session) is
 // kept apart from what does not, since SQLite writes a row as a whole.
@@ -132,6 +133,12 @@ CREATE TABLE pace (
 ALTER TABLE session ADD COLUMN refused INTEGER NOT NULL DEFAULT 0;
 `
 
+// schemaFour adds a checksum of meta. From then on the checksums of blobs cover
+// what they belong to; see [seal].
+const schemaFour = `
+ALTER TABLE run ADD COLUMN sum INTEGER NOT NULL DEFAULT 0; -- CRC-32C of meta; 0: not known
+`
+
 // upgrade brings a ledger of an older version up to this one, in one step.
 func (l *Ledger) upgrade(ctx context.Context) error {
 	var old int
@@ -207,6 +214,9 @@ func (l *Ledger) exec(ctx context.Context, statements ...string) error {
 func checkFile(path string) error {
 	f, err := os.Open(path)
 	if errors.Is(err, fs.ErrNotExist) {
+		if readKey(path) != "" {
+			return fmt.Errorf("%w: the file is missing", ErrDamaged)
+		}
 		return fmt.Errorf("%w: %s is missing", ErrNoRun, path)
 	}
 	if err != nil {
@@ -229,24 +239,35 @@ func checkFile(path string) error {
 	return nil
 }
 
-// sequence is a small file beside the ledger with the number of the last commit.
+// sequence is a small file beside the ledger with the number of the last commit,
+// and in a second line the key of the run.
 //
 // SQLite itself does not notice that its -wal file was removed after a crash, or
 // that a ledger was put back from an old copy: it shows an older state, and what
 // was settled since would be sent again as if it had never been. A ledger that
 // is behind its sequence is refused. The number is written after the commit, and
 // not synced: it may be behind the ledger, which proves nothing, never before it.
+//
+// The key says whose ledger lies beside it, should that be unreadable: the run's
+// command must not begin anew then as if nothing had been sent.
+//
+// Who works on the run holds this file, too. The lock of the key does not keep a
+// second process out when somebody has removed it, taking it for a stale one.
 type sequence struct{ f *os.File }
 
-const sequenceSuffix = "-seq"
+const (
+	sequenceSuffix = "-seq"
+	sequenceLine   = 21 // bytes of the first line
+)
 
-func createSequence(path string) (*sequence, error) {
+func createSequence(path, key string) (*sequence, error) {
 	f, err := os.OpenFile(path+sequenceSuffix, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
 	if err != nil {
 		return nil, err
 	}
 	s := &sequence{f}
-	return s, errors.Join(f.Chmod(0o600), s.write(0))
+	_, err = f.WriteAt([]byte(key+"\n"), sequenceLine)
+	return s, errors.Join(hold(f), f.Chmod(0o600), err, s.write(0))
 }
 
 func openSequence(path string) (*sequence, error) {
@@ -254,7 +275,10 @@ func openSequence(path string) (*sequence, error) {
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("%w: %s is missing: copy a run's directory as a whole", ErrDamaged, filepath.Base(path)+sequenceSuffix)
 	}
-	return &sequence{f}, err
+	if err != nil {
+		return nil, err
+	}
+	return &sequence{f}, hold(f)
 }
 
 // readSequence returns 0 if there is no such file.
@@ -262,6 +286,9 @@ func readSequence(path string) (int64, error) {
 	b, err := os.ReadFile(path + sequenceSuffix)
 	if errors.Is(err, fs.ErrNotExist) || err == nil && len(b) == 0 {
 		return 0, nil
+	}
+	if i, e := os.Stat(path + sequenceSuffix); e == nil && i.IsDir() {
+		return 0, fmt.Errorf("%w: %s is a directory", ErrDamaged, filepath.Base(path)+sequenceSuffix)
 	}
 	if err != nil {
 		return 0, err
@@ -276,9 +303,29 @@ func readSequence(path string) (int64, error) {
 	return n, nil
 }
 
+// readKey returns the key of the run, or "" if it is not to be had.
+func readKey(path string) string {
+	b, err := os.ReadFile(path + sequenceSuffix)
+	if err != nil || len(b) <= sequenceLine {
+		return ""
+	}
+	return strings.TrimSuffix(string(b[sequenceLine:]), "\n")
+}
+
+// write notes a commit. It fails if the run's directory is no longer where it
+// was: SQLite goes on writing a file that nobody will find again.
 func (s *sequence) write(n int64) error {
-	_, err := s.f.WriteAt(fmt.Appendf(nil, "%020d\n", n), 0)
-	return err
+	if _, err := s.f.WriteAt(fmt.Appendf(nil, "%020d\n", n), 0); err != nil {
+		return err
+	}
+	mine, err := s.f.Stat()
+	if err != nil {
+		return err
+	}
+	if named, err := os.Stat(s.f.Name()); err != nil || !os.SameFile(mine, named) {
+		return fmt.Errorf("%w: the run's directory was removed, renamed or replaced while the run went on", ErrDamaged)
+	}
+	return nil
 }
 
 func (s *sequence) close() error { return s.f.Close() }

@@ -62,6 +62,13 @@ type Books struct{ Rows, Succeeded, Failed, Unprocessed int64 }
 // A name that NewRunID has made.
 var runName = regexp.MustCompile(`^[0-9]{8}T[0-9]{6}\.[0-9]{3}Z-[0-9a-f]{6}$`)
 
+// maxPath is how long the name of a ledger may be, in bytes. SQLite's own bound
+// is 512, with what it puts behind it.
+const maxPath = 500
+
+// A key, as Key makes it.
+var keyForm = regexp.MustCompile(`^[0-9a-f]{64}$`)
+
 // A name that is a plain part of a path, and does not begin with a dot.
 var plainName = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9._-]{0,127}$`)
 
@@ -83,11 +90,15 @@ func (s Store) Create(ctx context.Context, m Meta) (*Ledger, error) {
 	}
 	l := &Ledger{path: path, base: context.WithoutCancel(ctx), meta: m, state: Planning}
 	l.plan = &planner{tally: map[tallyKey]tallyRow{}}
+	if abs, err := filepath.Abs(path); err == nil && len(abs) > maxPath {
+		return nil, l.fail("create", fmt.Errorf("the name has %d bytes, more than the %d that SQLite takes: choose a shorter directory of runs", len(abs), maxPath))
+	}
 	if err := makeDirs(s.Dir, dir); err != nil {
 		return nil, l.fail("create the run's directory", err)
 	}
 	if err := l.create(ctx); err != nil {
 		l.abandon()
+		_ = os.RemoveAll(dir) // what is left is swept away later
 		return nil, l.fail("create", err)
 	}
 	return l, nil
@@ -107,7 +118,7 @@ func makeDirs(store, run string) error {
 // create makes the file, under another name until it is a ledger: whatever dies
 // in between, a file called ledger.db has all its tables.
 func (l *Ledger) create(ctx context.Context) (err error) {
-	if l.seq, err = createSequence(l.path); err != nil {
+	if l.seq, err = createSequence(l.path, l.meta.Key()); err != nil {
 		return err
 	}
 	draft := l.path + ".new"
@@ -154,7 +165,7 @@ func (l *Ledger) draft(ctx context.Context, path string) error {
 	if err != nil {
 		return err
 	}
-	if _, err := l.conn.ExecContext(ctx, "INSERT INTO run (one, meta, state) VALUES (1, ?, 'planning')", string(meta)); err != nil {
+	if _, err := l.conn.ExecContext(ctx, "INSERT INTO run (one, meta, state, sum) VALUES (1, ?, 'planning', ?)", string(meta), checksum(meta, "")); err != nil {
 		return err
 	}
 	return l.exec(ctx, "COMMIT", "PRAGMA journal_mode = WAL")
@@ -308,6 +319,9 @@ func (s Store) info(ctx context.Context, run string) Info {
 // when a later one of the same key finished is history: to go on with it would
 // undo what came after it.)
 //
+// A run of the key that cannot be read is an error, unless there is a newer one:
+// nobody knows what it has sent.
+//
 // The caller holds the lock of the key. Runs of the key whose planning never
 // ended are removed: nobody can be planning them any more. So is what else killed
 // processes have left, see Sweep.
@@ -319,6 +333,8 @@ func (s Store) Find(ctx context.Context, key string) (string, error) {
 	s.Sweep()
 	for n := len(list) - 1; n >= 0; n-- {
 		switch i := list[n]; {
+		case i.Err != nil && s.keyOf(ctx, i.Run) == key:
+			return "", fmt.Errorf("run %s of this command cannot be read, and may have sent a part of it (--fresh begins a new run all the same): %w", i.Run, i.Err)
 		case i.Err != nil || i.Meta.Key() != key:
 		case i.State == Planning:
 			if err := s.Remove(ctx, i.Run); err != nil {
@@ -333,11 +349,30 @@ func (s Store) Find(ctx context.Context, key string) (string, error) {
 	return "", nil
 }
 
+// keyOf is the key of a run that cannot be read, or "" if nothing says it.
+func (s Store) keyOf(ctx context.Context, run string) string {
+	l := &Ledger{path: filepath.Join(s.Path(run), fileName)}
+	if key := readKey(l.path); keyForm.MatchString(key) {
+		return key
+	}
+	if checkFile(l.path) != nil || l.openReaders() != nil {
+		return ""
+	}
+	defer l.abandon()
+	if l.load(ctx, l.read) != nil {
+		return ""
+	}
+	return l.meta.Key()
+}
+
 // unnamed says that a directory has no ledger yet, and nothing but the draft of
 // one: its process was killed, or is about to say which run it plans.
 func (s Store) unnamed(run string) bool {
 	if !runName.MatchString(run) {
 		return false // somebody else's
+	}
+	if seq, err := readSequence(filepath.Join(s.Path(run), fileName)); seq != 0 || err != nil {
+		return false // it had a ledger
 	}
 	files, err := os.ReadDir(s.Path(run))
 	for _, f := range files {

@@ -238,7 +238,7 @@ func TestDamage(t *testing.T) {
 	}{
 		{"as after a kill", func(string) error { return nil }, nil, ""},
 		{"looked at with another tool", func(p string) error { return execDB(p, "PRAGMA wal_checkpoint") }, nil, ""},
-		{"file is gone", os.Remove, ErrNoRun, "ledger.db"},
+		{"file is gone", os.Remove, ErrDamaged, "--fresh"},
 		{"empty", func(p string) error { return os.Truncate(p, 0) }, ErrDamaged, "--fresh"},
 		{"cut off", func(p string) error { return errors.Join(execDB(p, "PRAGMA wal_checkpoint"), os.Truncate(p, 20000)) }, ErrDamaged, "--fresh"},
 		{"overwritten page", func(p string) error {
@@ -256,6 +256,14 @@ func TestDamage(t *testing.T) {
 		{"flipped bit in an account", func(p string) error { return execDB(p, flip("asks", "chunk")) }, ErrDamaged, "checksum"},
 		{"flipped bit in an outcome", func(p string) error { return execDB(p, flip("outcomes", "progress")) }, ErrDamaged, "checksum"},
 		{"flipped bit in the source", func(p string) error { return execDB(p, flip("data", "source")) }, ErrDamaged, "checksum"},
+		{"flipped bit in a group", func(p string) error { return execDB(p, "UPDATE chunk SET grp = 'f' || substr(grp, 2) WHERE id = 2") }, ErrDamaged, "chunk 2: ledger is damaged: wrong checksum"},
+		{"flipped bit in the place of a chunk", func(p string) error { return execDB(p, "UPDATE chunk SET lo = 1 WHERE id = 2") }, ErrDamaged, "chunk 2"},
+		{"outcomes of one chunk at another", func(p string) error { return execDB(p, "UPDATE progress SET chunk = 2 WHERE chunk = 1") }, ErrDamaged, "checksum"},
+		{"flipped bit in the endpoint", func(p string) error { return execDB(p, "UPDATE run SET meta = replace(meta, 'qq', 'pq')") }, ErrDamaged, "checksum"},
+		{"no such state", func(p string) error { return execDB(p, "UPDATE run SET state = 'finishee'") }, ErrDamaged, "finishee"},
+		{"of another run", func(p string) error {
+			return execDB(p, "UPDATE run SET sum = 0, meta = replace(meta, '\"r1\"', '\"r2\"')")
+		}, ErrDamaged, "it is that of run r2"},
 		{"a source block is gone", func(p string) error { return execDB(p, "DELETE FROM source") }, ErrUnbalanced, "row 0"},
 		{"a chunk is gone", func(p string) error { return execDB(p, "DELETE FROM chunk WHERE id = 1") }, ErrUnbalanced, "row 0 (line 2) is in no chunk"},
 		{"a chunk is there twice", func(p string) error {
@@ -371,5 +379,60 @@ func TestFullDiskWhilePlanning(t *testing.T) {
 	}
 	if err := l.PlanDone(t.Context(), 0, 0); !errors.Is(err, ErrFull) {
 		t.Errorf("PlanDone after that: got %v, want ErrFull", err)
+	}
+}
+
+// A run that cannot be read is not passed over as if it had sent nothing.
+func TestFindAnUnreadableRun(t *testing.T) {
+	for name, spoil := range map[string]func(path string) error{
+		"cut off":     func(p string) error { return os.Truncate(p, 50) },
+		"gone":        os.Remove,
+		"a directory": func(p string) error { return errors.Join(os.Remove(p), os.Mkdir(p, 0o700)) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			s, path := settledRun(t)
+			must(t, spoil(path))
+			must(t, os.Chtimes(filepath.Dir(path), time.Now(), time.Now().Add(-time.Hour)))
+			for range 2 {
+				run, err := s.Find(t.Context(), meta("").Key())
+				if err == nil || !strings.Contains(err.Error(), "run r1") || !strings.Contains(err.Error(), "--fresh") {
+					t.Errorf("got %q, %v, want an error that names the run and --fresh", run, err)
+				}
+			}
+			other := meta("")
+			other.Kind = "marks delete"
+			if run, err := s.Find(t.Context(), other.Key()); run != "" || err != nil {
+				t.Errorf("another command: got %q, %v", run, err)
+			}
+			l, err := s.Create(t.Context(), meta("r2"))
+			must(t, err)
+			planSmall(t, l)
+			must(t, l.Close())
+			if run, err := s.Find(t.Context(), meta("").Key()); run != "r2" || err != nil {
+				t.Errorf("with a newer run: got %q, %v", run, err)
+			}
+		})
+	}
+}
+
+// What is written to a file that has lost its name is not on record.
+func TestDirectoryIsGoneMeanwhile(t *testing.T) {
+	for name, take := range map[string]func(dir string) error{
+		"removed": os.RemoveAll,
+		"renamed": func(dir string) error { return os.Rename(dir, dir+".old") },
+		"replaced": func(dir string) error {
+			return errors.Join(os.Rename(dir, dir+".old"), os.CopyFS(dir, os.DirFS(dir+".old")))
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			_, l := create(t, "r1")
+			planSmall(t, l)
+			must(t, l.Begin(t.Context()))
+			must(t, take(filepath.Dir(l.Path())))
+			err := l.Settle(t.Context(), 1, make([]Outcome, 2), Cost{1, 0})
+			if !errors.Is(err, ErrDamaged) || !strings.Contains(err.Error(), "renamed") {
+				t.Errorf("got %v, want ErrDamaged and why", err)
+			}
+		})
 	}
 }

@@ -204,7 +204,7 @@ func (v *View) examples(ctx context.Context) ([]Example, error) {
 
 // source finds one row as written.
 func (v *View) source(ctx context.Context, num int64) (line int64, raw string, err error) {
-	var b block
+	b := block{of: v.l.owner()}
 	err = v.conn.QueryRowContext(ctx, "SELECT first, rows, data FROM source WHERE first <= ? ORDER BY first DESC LIMIT 1", num).
 		Scan(&b.first, &b.rows, &b.data)
 	if err != nil {

@@ -29,6 +29,7 @@ func tablesOf(t *testing.T, path string) (all []string) {
 
 // undone is what takes a schema back to the version before it.
 var undone = map[int][]string{
+	4: {"ALTER TABLE run DROP COLUMN sum"},
 	3: {"DROP TABLE pace", "ALTER TABLE session DROP COLUMN refused"},
 	2: {
 		"DROP TABLE entry", "DROP INDEX chunk_lo",
@@ -174,7 +175,7 @@ func upgradeIsOneStep(t *testing.T, s Store) {
 	before := tablesOf(t, path)
 	db, err := sql.Open("sqlite", path)
 	must(t, err)
-	_, err = db.Exec("ALTER TABLE session ADD COLUMN refused TEXT") // in the way of the last step
+	_, err = db.Exec("ALTER TABLE run ADD COLUMN sum TEXT") // in the way of the last step
 	must(t, errors.Join(err, db.Close()))
 	if l, err := s.Open(t.Context(), "r1"); err == nil {
 		l.Close()
@@ -182,7 +183,7 @@ func upgradeIsOneStep(t *testing.T, s Store) {
 	}
 	db, err = sql.Open("sqlite", path)
 	must(t, err)
-	_, err = db.Exec("ALTER TABLE session DROP COLUMN refused")
+	_, err = db.Exec("ALTER TABLE run DROP COLUMN sum")
 	must(t, errors.Join(err, db.Close()))
 	diff(t, "tables", tablesOf(t, path), before)
 	l, err := s.Open(t.Context(), "r1")

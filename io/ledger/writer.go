@@ -285,7 +285,7 @@ func (b *batch) entries(chunk int64, n int) (entriesOf, error) {
 	if err != nil {
 		return entriesOf{}, err
 	}
-	return readEntries(rows, n, b.w.l.session.Load())
+	return readEntries(rows, b.w.l, chunk, n)
 }
 
 // row reads one row into dest; found is false if there is none.

@@ -157,7 +157,14 @@ func (w *writer) summary(sum ledger.Summary) error {
 	return e.Encode(sum)
 }
 
+// replace puts all files in their places, once the disk has the last byte of each:
+// it is not to be full between two of them.
 func (w *writer) replace() error {
+	for _, f := range w.files() {
+		if err := f.Prepare(); err != nil {
+			return err
+		}
+	}
 	for _, f := range w.files() {
 		if err := f.Replace(); err != nil {
 			return err

@@ -166,7 +166,10 @@ func (p *place) classRows(groups, students int) (rows []row) {
 	return rows
 }
 
-const classHeader = "name,group_id,account,marks"
+const (
+	classHeader  = "name,group_id,account,marks"
+	unreadHeader = "group_id,account,unread_msg_num"
+)
 
 // wrongMarks compares the marks at the server with those of rows that must have
 // succeeded, and returns how many accounts have others.

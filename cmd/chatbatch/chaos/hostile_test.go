@@ -131,8 +131,6 @@ func (h *hostile) unset(groups, students int) job {
 	return job{"marks delete", args, exitOK, func(e end) int { return h.wrong(h.summary(e).Run, header, rows) + odd() }, odd}
 }
 
-const unreadHeader = "group_id,account,unread_msg_num"
-
 // count sets unread counts.
 func (h *hostile) count(groups, members int) job {
 	var rows []row

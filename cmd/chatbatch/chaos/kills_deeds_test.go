@@ -82,8 +82,6 @@ func deleteDeed(p *place, size int) *deed {
 	}
 }
 
-const unreadHeader = "group_id,account,unread_msg_num"
-
 // unreadRows are counts for members of Public groups; some rows are bad, some of nobody
 // the server knows, and some of a group that cannot have counts. Each tenth account has
 // a row that a later one supersedes.
