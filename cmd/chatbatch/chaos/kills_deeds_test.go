@@ -5,10 +5,12 @@ import (
 	"crypto/sha256"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
+	"testing"
 )
 
 // A deed is a command that is killed and given again, in a place of its own.
@@ -27,10 +29,10 @@ type deed struct {
 	old, want []byte // of target: before, and at the end
 }
 
-// deeds are commands of all kinds. The work of each grows with size: at 1 it is
-// some ten or twenty calls.
-func deeds() map[string]func(p *place, size int) *deed {
-	return map[string]func(p *place, size int) *deed{
+// deeds are commands of all kinds, or, without -full, those that are named. The work of
+// each grows with size: at 1 it is some ten or twenty calls.
+func deeds(short ...string) map[string]func(p *place, size int) *deed {
+	all := map[string]func(p *place, size int) *deed{
 		"marks set":                   marksDeed,
 		"marks delete":                deleteDeed,
 		"unread set":                  unreadDeed,
@@ -43,6 +45,17 @@ func deeds() map[string]func(p *place, size int) *deed {
 		"retry":                       retryDeed,
 		"retry of an export":          retryExportDeed,
 		"resume":                      resumeDeed,
+	}
+	if !*full {
+		maps.DeleteFunc(all, func(name string, _ func(*place, int) *deed) bool { return !slices.Contains(short, name) })
+	}
+	return all
+}
+
+// needsFull leaves a test out that costs seconds, or that has a short sister.
+func needsFull(t *testing.T) {
+	if !*full {
+		t.Skip("left out: it is tried with -full")
 	}
 }
 

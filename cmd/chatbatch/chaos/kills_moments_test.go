@@ -34,7 +34,7 @@ var steps = []struct {
 func TestKillSystemCalls(t *testing.T) {
 	t.Parallel()
 	strace := straceOrSkip(t)
-	for name, begin := range deeds() {
+	for name, begin := range deeds("export members") {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			kills, lost := 0, 0
@@ -110,7 +110,7 @@ func TestKillDropping(t *testing.T) {
 // taken their lock, or begun their run's directory.
 func TestKillPlanning(t *testing.T) {
 	t.Parallel()
-	for name, begin := range deeds() {
+	for name, begin := range deeds("marks set", "export members --all-groups") {
 		if name == "resume" {
 			continue // it has a plan
 		}
@@ -143,6 +143,7 @@ func (k *killing) planning() {
 // TestKillSpilling kills a command that plans an input which does not fit into the memory
 // for it: while the file is there to which it spills, and has no name.
 func TestKillSpilling(t *testing.T) {
+	needsFull(t)
 	t.Parallel()
 	if _, err := os.Stat("/proc/self/fd"); err != nil {
 		t.Skipf("left out: what a process has open cannot be seen here: %v", err)
@@ -207,6 +208,7 @@ func (c *process) has(text string) bool {
 // TestKillListing kills an export of all groups while it asks which there are: nothing is
 // planned yet, and the next one asks again.
 func TestKillListing(t *testing.T) {
+	needsFull(t)
 	t.Parallel()
 	k := newKilling(t, allGroupsDeed(newPlace(t), 1))
 	for range times(3, 24) {

@@ -40,6 +40,7 @@ func TestKillAndWait(t *testing.T) {
 // and kills one of them, while it has some of the locks, or all, or waits. The other one
 // does the work.
 func TestKillCrossed(t *testing.T) {
+	needsFull(t)
 	t.Parallel()
 	for range times(1, 10) {
 		d := fileDeed(newPlace(t), 1)
@@ -74,6 +75,7 @@ jobs:
 // TestKillWaiting kills processes that wait for another one, and then that one: the last
 // who waits does the work.
 func TestKillWaiting(t *testing.T) {
+	needsFull(t)
 	t.Parallel()
 	d := marksDeed(newPlace(t), 1)
 	k := newKilling(t, d)
@@ -218,6 +220,7 @@ func TestPruneOfPlanning(t *testing.T) {
 // TestKillAtCeiling kills a command again and again that shares the host's budget with
 // another one, which goes on meanwhile: together they keep to it.
 func TestKillAtCeiling(t *testing.T) {
+	needsFull(t)
 	t.Parallel()
 	const qps = 50
 	k := newKilling(t, marksDeed(newPlace(t), times(4, 16)))
