@@ -268,6 +268,21 @@ func some[T any](m map[string]T, names ...string) map[string]T {
 	return less
 }
 
+// together does tests side by side, more of them than there are processors: most of
+// their time they wait.
+func together[T any](t *testing.T, tests map[string]T, f func(t *testing.T, test T)) {
+	slots := make(chan struct{}, 8)
+	var wg sync.WaitGroup
+	for name, test := range tests {
+		wg.Go(func() {
+			slots <- struct{}{}
+			defer func() { <-slots }()
+			t.Run(name, func(t *testing.T) { f(t, test) })
+		})
+	}
+	wg.Wait()
+}
+
 // every is all of list, or without -full each nth of it.
 func every[T any](list []T, n int) (less []T) {
 	for i, x := range list {

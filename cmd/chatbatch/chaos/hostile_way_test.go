@@ -52,12 +52,9 @@ func (h *hostile) secure(until time.Time, names ...string) (port string) {
 // Ways that lead to no server, or to one that cannot be trusted. No call gets there, no row
 // fails, and it is said what is wrong.
 func TestNoWay(t *testing.T) {
+	t.Parallel()
 	tomorrow, yesterday := time.Now().Add(24*time.Hour), time.Now().Add(-time.Hour)
-	for name, way := range some(map[string]struct {
-		endpoint func(h *hostile) string
-		code     int
-		says     string
-	}{
+	together(t, some(map[string]noWay{
 		"expired":     {func(h *hostile) string { return "https://localhost:" + h.secure(yesterday, "localhost") }, exitRefused, "certificate has expired"},
 		"wrong name":  {func(h *hostile) string { return "https://localhost:" + h.secure(tomorrow, "other.test") }, exitRefused, "certificate is valid for other.test"},
 		"self-signed": {selfSigned, exitRefused, "certificate signed by unknown authority"},
@@ -68,24 +65,28 @@ func TestNoWay(t *testing.T) {
 		"black hole":  {blackHole, exitStopped, "no answer within 3.1s"},
 		"silent":      {silent, exitStopped, "no answer within 3.1s"},
 		"hangs up":    {hangsUp, exitStopped, "the server does not answer"},
-	}, "expired", "no name", "plain http") {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			h := newHostile(t)
-			j := h.set(2, 30)
-			at := h.env[0]
-			h.env = append(h.env, "CHATBATCH_ENDPOINT="+way.endpoint(h))
-			e := h.run(append(j.args, "--retries", "1", "--timeout", "3.1s")...)
-			e.want(t, way.code, way.says)
-			if s := h.summary(e); s.Succeeded > 0 || h.api.count() > 0 || s.Failed != s.ByClass["bad_row"] {
-				t.Errorf("%d calls, %+v", h.api.count(), s)
-			}
-			h.env = append(h.env, at)
-			e = h.run(j.args...) // another endpoint: another run
-			e.want(t, j.code)
-			tried.add("server: not there, or not to be trusted", 1, j.lost(e))
-		})
-	}
+	}, "expired", "no name", "plain http"), func(t *testing.T, way noWay) {
+		h := newHostile(t)
+		j := h.set(2, 30)
+		at := h.env[0]
+		h.env = append(h.env, "CHATBATCH_ENDPOINT="+way.endpoint(h))
+		e := h.run(append(j.args, "--retries", "1", "--timeout", "3.1s")...)
+		e.want(t, way.code, way.says)
+		if s := h.summary(e); s.Succeeded > 0 || h.api.count() > 0 || s.Failed != s.ByClass["bad_row"] {
+			t.Errorf("%d calls, %+v", h.api.count(), s)
+		}
+		h.env = append(h.env, at)
+		e = h.run(j.args...) // another endpoint: another run
+		e.want(t, j.code)
+		tried.add("server: not there, or not to be trusted", 1, j.lost(e))
+	})
+}
+
+// A noWay is an endpoint that no call must reach.
+type noWay struct {
+	endpoint func(h *hostile) string
+	code     int
+	says     string
 }
 
 func selfSigned(h *hostile) string {

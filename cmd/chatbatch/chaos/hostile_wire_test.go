@@ -110,7 +110,7 @@ func wireFaults() []fault {
 	}
 }
 
-// jobs are all kinds of jobs, each of which makes its job in a place of its own.
+// jobsOfAllKinds make a job of each kind, in a place of its own.
 func jobsOfAllKinds() map[string]func(h *hostile) job {
 	return map[string]func(h *hostile) job{
 		"marks set":                   func(h *hostile) job { return h.set(8, 60) },
@@ -126,28 +126,26 @@ func jobsOfAllKinds() map[string]func(h *hostile) job {
 // Each third call is answered wrongly, each time in another way, now with an effect
 // and now without. All are tried again, and all rows end as they must.
 func TestWire(t *testing.T) {
+	t.Parallel()
 	faults := wireFaults()
-	for name, of := range some(jobsOfAllKinds(), "marks set", "unread set", "export members of Community") {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			for round := range times(1, 12) {
-				h := newHostile(t)
-				j := of(h)
-				h.misbehaves(func(c *call) bool {
-					if c.n%3 != 1 {
-						return false
-					}
-					if c.n%2 == 0 {
-						c.apply()
-					}
-					return faults[(c.n/3+round*11+len(name))%len(faults)].answer(c)
-				})
-				e := h.run(j.args...)
-				e.want(t, j.code)
-				tried.add(fmt.Sprintf("server: each third answer is wrong, in %d ways: %s", len(faults), name), h.handled(), j.lost(e))
-			}
-		})
-	}
+	together(t, some(jobsOfAllKinds(), "marks set", "unread set", "export members of Community"), func(t *testing.T, of func(h *hostile) job) {
+		for round := range times(1, 8) {
+			h := newHostile(t)
+			j := of(h)
+			h.misbehaves(func(c *call) bool {
+				if c.n%3 != 1 {
+					return false
+				}
+				if c.n%2 == 0 {
+					c.apply()
+				}
+				return faults[(c.n/3+round*11+len(j.name))%len(faults)].answer(c)
+			})
+			e := h.run(j.args...)
+			e.want(t, j.code)
+			tried.add(fmt.Sprintf("server: each third answer is wrong, in %d ways: %s", len(faults), j.name), h.handled(), j.lost(e))
+		}
+	})
 }
 
 // Several jobs side by side at such a server.
@@ -223,6 +221,7 @@ func TestRedirected(t *testing.T) {
 // Answers that are far too large, or never end, cost little memory, and fail no row for
 // good: what they have stopped goes on when the server is well.
 func TestEndless(t *testing.T) {
+	t.Parallel()
 	for name, answer := range some(map[string]func(c *call) bool{
 		"100 MB":           noise("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", "10\r\n0123456789abcdef\r\n"),
 		"a list":           noise("HTTP/1.1 200 OK\r\n\r\n"+`{"ErrorCode":0,"MemberList":[`, "{},"),
@@ -231,7 +230,6 @@ func TestEndless(t *testing.T) {
 		"a list that ends": body(`{"ErrorCode":0,"MemberList":[{}` + strings.Repeat(",{}", 5<<20) + "]}"),
 	}, "a list", "of gzip") {
 		t.Run(name, func(t *testing.T) {
-			t.Parallel()
 			h := newHostile(t)
 			for _, j := range []job{h.set(20, 20), h.count(4, 30), h.export("members", "Public", 20, 20), h.export("online", "AVChatRoom", 20, 20)}[:times(1, 4)] {
 				tried.add("server: an answer without end, or "+name, 1, h.endless(j, answer))
