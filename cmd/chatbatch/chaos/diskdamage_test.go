@@ -233,7 +233,7 @@ func TestFlippedBytes(t *testing.T) {
 			t.Parallel()
 			w := wreck(t)
 			for name, often := range map[string]int{
-				"ledger.db": times(6, 150), "ledger.db-wal": times(2, 40), "ledger.db-shm": times(1, 10), "ledger.db-seq": times(1, 20),
+				"ledger.db": times(4, 80), "ledger.db-wal": times(1, 20), "ledger.db-shm": times(1, 5), "ledger.db-seq": times(1, 10),
 			} {
 				w.flipped(what, name, often)
 			}
@@ -291,7 +291,7 @@ func TestCutLedger(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		n := times(3, 40)
+		n := times(2, 20)
 		for i := range n {
 			size := info.Size() * int64(i) / int64(n)
 			if i%3 == 1 {
