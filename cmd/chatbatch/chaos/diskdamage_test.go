@@ -42,9 +42,9 @@ func newWreck(t *testing.T, signal syscall.Signal, students int) *wreck {
 
 // newCountWreck is the same for a run of unread counts.
 func newCountWreck(t *testing.T, signal syscall.Signal) *wreck {
-	w := &wreck{place: newPlace(t), header: unreadHeader}
-	w.rows = w.unreadRows(60)
-	w.args = []string{"unread", "set", w.roster("counts.csv", unreadHeader, w.rows), "--workers", "4", "--json", "--quiet"}
+	w := &wreck{place: newPlace(t), header: countHeader}
+	w.rows = w.countRows(60)
+	w.args = []string{"unread", "set", w.roster("counts.csv", countHeader, w.rows), "--workers", "4", "--json", "--quiet"}
 	w.end(signal)
 	return w
 }

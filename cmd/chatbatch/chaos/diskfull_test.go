@@ -128,10 +128,10 @@ func TestDiskFullWhileSending(t *testing.T) {
 	}
 }
 
-const unreadHeader = "group_id,account,unread_msg_num"
+const countHeader = "group_id,account,unread_msg_num"
 
-// unreadRows are rows of so many accounts of a group; each tenth is no member.
-func (p *place) unreadRows(n int) (rows []row) {
+// countRows are rows of so many accounts of a group; each tenth is no member.
+func (p *place) countRows(n int) (rows []row) {
 	p.api.found("G", "Public")
 	for i := range n {
 		r := row{text: fmt.Sprintf("G,student %d,%d", i, i)}
@@ -153,8 +153,8 @@ func TestDiskFullWhileCounting(t *testing.T) {
 		t.Run(fmt.Sprint(i), func(t *testing.T) {
 			p := newPlace(t)
 			d := p.stateOn(16 << 20)
-			rows := p.unreadRows(300)
-			name := p.roster("counts.csv", unreadHeader, rows)
+			rows := p.countRows(300)
+			name := p.roster("counts.csv", countHeader, rows)
 			p.fullAt(d, "set_unread_msg_num", int64(20+13*i), int64(i%4)*8192)
 			args := []string{"unread", "set", name, "--json", "--quiet"}
 			e := p.run(args...)
@@ -165,7 +165,7 @@ func TestDiskFullWhileCounting(t *testing.T) {
 			}
 			e.want(t, exitFailed)
 			s := p.summary(e)
-			lost := p.wrong(s.Run, unreadHeader, rows)
+			lost := p.wrong(s.Run, countHeader, rows)
 			if sent := p.api.countOf("set_unread_msg_num"); sent > 300+s.Replayed {
 				t.Errorf("%d calls for 300 rows, %d replayed", sent, s.Replayed)
 				lost++

@@ -92,9 +92,9 @@ func TestLanesHarmedUnderProcesses(t *testing.T) {
 		return false
 	})
 	rows := p.classRows(10, 60*times(1, 8))
-	other := p.unreadRows(200 * times(1, 8))
+	other := p.countRows(200 * times(1, 8))
 	first := p.start("marks", "set", p.roster("class.csv", classHeader, rows), "--chunk-size", "5", "--json", "--quiet")
-	second := p.start("unread", "set", p.roster("counts.csv", unreadHeader, other), "--json", "--quiet")
+	second := p.start("unread", "set", p.roster("counts.csv", countHeader, other), "--json", "--quiet")
 	lost := 0
 	for _, c := range []*process{first, second} {
 		e := c.end()

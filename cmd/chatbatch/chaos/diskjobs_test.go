@@ -11,17 +11,17 @@ import (
 
 // threeJobs writes a run file of marks, unread counts and an export.
 func (p *place) threeJobs() (file string, rows, counts []row, export string) {
-	rows, counts = p.classRows(10, 30), p.unreadRows(60)
+	rows, counts = p.classRows(10, 30), p.countRows(60)
 	groups, export := p.exportOf(6, 150)
 	return p.file("jobs.yaml", fmt.Sprintf(`jobs:
   - {kind: marks set, input: %s, chunk-size: 5}
   - {kind: unread set, input: %s}
   - {kind: export members, input: %s, output: members.csv}
-`, p.roster("class.csv", classHeader, rows), p.roster("counts.csv", unreadHeader, counts), groups)), rows, counts, export
+`, p.roster("class.csv", classHeader, rows), p.roster("counts.csv", countHeader, counts), groups)), rows, counts, export
 }
 
-// jobs reads what a run file has printed with --json: the runs of its three jobs.
-func (p *place) jobs(e end) (runs [3]string) {
+// threeRuns reads what a run file has printed with --json: the runs of its three jobs.
+func (p *place) threeRuns(e end) (runs [3]string) {
 	p.t.Helper()
 	var all struct{ Jobs []struct{ summary } }
 	if err := json.Unmarshal([]byte(e.stdout), &all); err != nil || len(all.Jobs) != 3 {
@@ -51,9 +51,9 @@ func TestDiskFullForSeveralJobs(t *testing.T) {
 				e = p.run("run", file, "--json", "--quiet")
 			}
 			e.want(t, exitFailed)
-			runs := p.jobs(e)
+			runs := p.threeRuns(e)
 			tried.add("full disk under three jobs of a run file, then room", 1,
-				p.wrong(runs[0], classHeader, rows)+p.wrongMarks(rows)+p.wrong(runs[1], unreadHeader, counts)+p.wrongCounts(counts)+p.exported("members.csv", export))
+				p.wrong(runs[0], classHeader, rows)+p.wrongMarks(rows)+p.wrong(runs[1], countHeader, counts)+p.wrongCounts(counts)+p.exported("members.csv", export))
 		})
 	}
 }
@@ -87,7 +87,7 @@ func TestOneOfSeveralJobsDamaged(t *testing.T) {
 	}
 	e := p.run("run", file, "--json", "--quiet")
 	e.want(t, exitFailed)
-	runs := p.jobs(e)
+	runs := p.threeRuns(e)
 	tried.add("the ledger of one of three jobs cut short, then put back", 3,
-		p.wrong(runs[0], classHeader, rows)+p.wrongMarks(rows)+p.wrong(runs[1], unreadHeader, counts)+p.wrongCounts(counts)+p.exported("members.csv", export))
+		p.wrong(runs[0], classHeader, rows)+p.wrongMarks(rows)+p.wrong(runs[1], countHeader, counts)+p.wrongCounts(counts)+p.exported("members.csv", export))
 }
