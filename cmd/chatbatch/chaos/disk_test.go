@@ -55,6 +55,19 @@ func (d *disk) remount(flags uintptr) {
 	}
 }
 
+// signalAt begins c and sends it a signal when call n of a command comes.
+func (p *place) signalAt(c *process, command string, n int64, signal syscall.Signal) *process {
+	p.t.Helper()
+	begun := make(chan struct{})
+	p.at(command, n, func() error {
+		<-begun
+		return c.Process.Signal(signal)
+	})
+	c.begin()
+	close(begun)
+	return c
+}
+
 // ballast is what fills a disk.
 func (d *disk) ballast() string { return filepath.Join(d.dir, "ballast") }
 

@@ -54,16 +54,20 @@ func (w *wreck) end(signal syscall.Signal) {
 	w.t.Helper()
 	c := w.command(w.args...)
 	w.early = filepath.Join(w.dir, "early")
+	begun := make(chan struct{})
 	w.api.misbehave(func(call *call) bool {
 		switch call.n {
 		case 15:
 			_ = os.CopyFS(w.early, os.DirFS(w.runs())) // as it happens to be
 		case 30:
+			<-begun
 			_ = c.Process.Signal(signal)
 		}
 		return false
 	})
-	c.begin().end()
+	c.begin()
+	close(begun)
+	c.end()
 	w.api.misbehave(nil)
 	if len(w.runDirs()) != 1 {
 		w.t.Fatalf("got runs %v", w.runDirs())
@@ -229,11 +233,14 @@ func TestFlippedBytes(t *testing.T) {
 		"counts killed":      func(t *testing.T) *wreck { return newCountWreck(t, syscall.SIGKILL) },
 		"counts interrupted": func(t *testing.T) *wreck { return newCountWreck(t, syscall.SIGTERM) },
 	} {
+		if !*full && strings.HasSuffix(what, "interrupted") {
+			continue
+		}
 		t.Run(what, func(t *testing.T) {
 			t.Parallel()
 			w := wreck(t)
 			for name, often := range map[string]int{
-				"ledger.db": times(6, 150), "ledger.db-wal": times(2, 40), "ledger.db-shm": times(1, 10), "ledger.db-seq": times(1, 20),
+				"ledger.db": times(3, 80), "ledger.db-wal": times(1, 20), "ledger.db-shm": times(1, 5), "ledger.db-seq": times(1, 10),
 			} {
 				w.flipped(what, name, often)
 			}
@@ -291,9 +298,9 @@ func TestCutLedger(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		n := times(3, 40)
+		n := times(1, 20)
 		for i := range n {
-			size := info.Size() * int64(i) / int64(n)
+			size := info.Size() * int64(2*i+1) / int64(2*n)
 			if i%3 == 1 {
 				size = size / 4096 * 4096 // at the end of a page
 			}
@@ -302,67 +309,5 @@ func TestCutLedger(t *testing.T) {
 			})
 			tried.add("a file of a killed run cut short: marks", 1, lost)
 		}
-	}
-}
-
-// What can be done to the directory of a run.
-
-func replace(name, with string) func(dir string) error {
-	return func(dir string) error {
-		b, err := os.ReadFile(with)
-		return errors.Join(err, os.WriteFile(filepath.Join(dir, name), b, 0o600))
-	}
-}
-
-func remove(names ...string) func(dir string) error {
-	return func(dir string) (err error) {
-		for _, name := range names {
-			err = errors.Join(err, os.Remove(filepath.Join(dir, name)))
-		}
-		return err
-	}
-}
-
-func makeDir(name string) func(dir string) error {
-	return func(dir string) error { return os.Mkdir(filepath.Join(dir, name), 0o700) }
-}
-
-func both(first, then func(dir string) error) func(dir string) error {
-	return func(dir string) error { return errors.Join(first(dir), then(dir)) }
-}
-
-// TestLostFiles takes files of a killed run away, or puts others in their place.
-func TestLostFiles(t *testing.T) {
-	t.Parallel()
-	w := newWreck(t, syscall.SIGKILL, 60)
-	other := newWreck(t, syscall.SIGTERM, 59)
-	text, foreign := filepath.Join(w.dir, "class.csv"), filepath.Join(other.copy, other.run, "ledger.db")
-	older := func(name string) string { return filepath.Join(w.early, w.run, name) }
-	for what, harm := range map[string]func(dir string) error{
-		"nothing":                func(string) error { return nil },
-		"no ledger":              remove("ledger.db"),
-		"no ledger and no -wal":  remove("ledger.db", "ledger.db-wal", "ledger.db-shm"),
-		"no -wal":                remove("ledger.db-wal"),
-		"no -shm":                remove("ledger.db-shm"),
-		"no -wal and no -shm":    remove("ledger.db-wal", "ledger.db-shm"),
-		"no -seq":                remove("ledger.db-seq"),
-		"a text for a ledger":    replace("ledger.db", text),
-		"a text for the -wal":    replace("ledger.db-wal", text),
-		"a text for the -shm":    replace("ledger.db-shm", text),
-		"a text for the -seq":    replace("ledger.db-seq", text),
-		"ledger of another run":  replace("ledger.db", foreign),
-		"another's, and no -wal": both(replace("ledger.db", foreign), remove("ledger.db-wal", "ledger.db-shm")),
-		"an old ledger and -wal": both(both(replace("ledger.db", older("ledger.db")), replace("ledger.db-wal", older("ledger.db-wal"))), remove("ledger.db-shm")),
-		"an old -wal":            both(replace("ledger.db-wal", older("ledger.db-wal")), remove("ledger.db-shm")),
-		"a directory":            both(remove("ledger.db"), makeDir("ledger.db")),
-		"a directory for -seq":   both(remove("ledger.db-seq"), makeDir("ledger.db-seq")),
-		"a directory for -wal":   both(remove("ledger.db-wal"), makeDir("ledger.db-wal")),
-		"a link that leads on":   both(remove("ledger.db"), func(dir string) error { return os.Symlink("nowhere", filepath.Join(dir, "ledger.db")) }),
-		"the run renamed":        func(dir string) error { return os.Rename(dir, dir[:len(dir)-6]+"ffffff") },
-		"nobody may read it":     func(dir string) error { return os.Chmod(filepath.Join(dir, "ledger.db"), 0) }, // root may
-	} {
-		lost, wentOn := w.endsWell(what, harm)
-		tried.add("files of a killed run lost or replaced: marks", 1, lost)
-		t.Logf("%s: %v", what, wentOn)
 	}
 }

@@ -109,18 +109,23 @@ func TestLanesHarmedUnderProcesses(t *testing.T) {
 	tried.add("lanes removed, cut or garbled under two processes (lost: calls beyond 200 in a second)", p.api.count()/150, lost+p.wrongMarks(rows))
 }
 
-// TestInputGoneUnderARun removes the input while the run goes on, and resumes without it.
-func TestInputGoneUnderARun(t *testing.T) {
+// TestInputGone removes the input while a run goes on that is interrupted, and resumes
+// without it.
+func TestInputGone(t *testing.T) {
 	t.Parallel()
 	p := newPlace(t)
 	rows := p.classRows(10, 60)
 	name := p.roster("class.csv", classHeader, rows)
 	c := p.command("marks", "set", name, "--chunk-size", "5", "--quiet")
-	p.at("modify_user_info", 20, func() error { return errors.Join(os.Remove(name), c.Process.Signal(syscall.SIGTERM)) })
-	c.begin().end().want(t, exitInterrupted)
+	p.signalAt(c, "modify_user_info", 20, syscall.SIGTERM)
+	c.until(func() bool { return p.api.count() > 0 })
+	if err := os.Remove(name); err != nil {
+		t.Fatal(err)
+	}
+	c.end().want(t, exitInterrupted)
 	e := p.run("resume", "--json", "--quiet")
 	e.want(t, exitFailed)
-	tried.add("the input removed under a run", 1, p.wrong(p.summary(e).Run, classHeader, rows)+p.wrongMarks(rows))
+	tried.add("the input removed under a run, which is interrupted and resumed", 1, p.wrong(p.summary(e).Run, classHeader, rows)+p.wrongMarks(rows))
 }
 
 // TestTargetGoneUnderAnExport takes away the place where an export goes, while it is
@@ -229,8 +234,7 @@ func TestStrangeRunsDirs(t *testing.T) {
 	for _, dir := range []string{"with a blank", "100%20?x=1#y&z", "link", "it's \"so\"", "班级", "-dash", long, strings.Repeat(long, 4)} {
 		args := []string{"marks", "set", name, "--chunk-size", "5", "--workers", "2", "--json", "--quiet", "--runs-dir", dir}
 		c := p.command(args...)
-		p.at("modify_user_info", 10, func() error { return c.Process.Signal(syscall.SIGTERM) })
-		e := c.begin().end()
+		e := p.signalAt(c, "modify_user_info", 10, syscall.SIGTERM).end()
 		if len(dir) > 500 { // more than SQLite takes, or the system
 			e.want(t, exitUsage, "name")
 			continue

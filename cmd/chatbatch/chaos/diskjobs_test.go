@@ -20,8 +20,8 @@ func (p *place) threeJobs() (file string, rows, counts []row, export string) {
 `, p.roster("class.csv", classHeader, rows), p.roster("counts.csv", unreadHeader, counts), groups)), rows, counts, export
 }
 
-// jobs reads what a run file has printed with --json: the runs of its three jobs.
-func (p *place) jobs(e end) (runs [3]string) {
+// threeRuns reads what a run file has printed with --json: the runs of its three jobs.
+func (p *place) threeRuns(e end) (runs [3]string) {
 	p.t.Helper()
 	var all struct{ Jobs []struct{ summary } }
 	if err := json.Unmarshal([]byte(e.stdout), &all); err != nil || len(all.Jobs) != 3 {
@@ -51,7 +51,7 @@ func TestDiskFullForSeveralJobs(t *testing.T) {
 				e = p.run("run", file, "--json", "--quiet")
 			}
 			e.want(t, exitFailed)
-			runs := p.jobs(e)
+			runs := p.threeRuns(e)
 			tried.add("full disk under three jobs of a run file, then room", 1,
 				p.wrong(runs[0], classHeader, rows)+p.wrongMarks(rows)+p.wrong(runs[1], unreadHeader, counts)+p.wrongCounts(counts)+p.exported("members.csv", export))
 		})
@@ -87,7 +87,7 @@ func TestOneOfSeveralJobsDamaged(t *testing.T) {
 	}
 	e := p.run("run", file, "--json", "--quiet")
 	e.want(t, exitFailed)
-	runs := p.jobs(e)
+	runs := p.threeRuns(e)
 	tried.add("the ledger of one of three jobs cut short, then put back", 3,
 		p.wrong(runs[0], classHeader, rows)+p.wrongMarks(rows)+p.wrong(runs[1], unreadHeader, counts)+p.wrongCounts(counts)+p.exported("members.csv", export))
 }
