@@ -38,9 +38,7 @@ stays as it is. An export goes to another file (-o).
 			if err != nil {
 				return err
 			}
-			ctx, cancel := j.bounded(cmd.Context())
-			defer cancel()
-			return j.retry(ctx, args[0], classes)
+			return j.bounded(cmd.Context(), func(ctx context.Context) error { return j.retry(ctx, args[0], classes) })
 		},
 	}
 	fs := cmd.Flags()

@@ -29,7 +29,11 @@ func storeCommand(w world, cmd *cobra.Command, do func(context.Context, ledger.S
 		if err := fromEnvironment(cmd, w.getenv); err != nil {
 			return err
 		}
-		return do(cmd.Context(), ledger.Store{Dir: runsIn(dir, w.getenv)}, args)
+		runs, err := runsIn(dir, w.getenv)
+		if err != nil {
+			return err
+		}
+		return do(cmd.Context(), ledger.Store{Dir: runs}, args)
 	}
 	return cmd
 }
@@ -57,8 +61,8 @@ func runsListCommand(w world) *cobra.Command {
 			t.AppendRow(table.Row{i.Run, i.Meta.Kind, i.State, humanize.Comma(i.Books.Rows), humanize.Comma(i.Books.Succeeded),
 				humanize.Comma(i.Books.Failed), humanize.Comma(i.Books.Unprocessed), i.Meta.Input})
 		}
-		fmt.Fprintln(w.stdout, t.Render())
-		return nil
+		_, err = fmt.Fprintln(w.stdout, t.Render())
+		return err
 	})
 	cmd.Flags().BoolVar(&asJSON, "json", false, "one JSON object a line")
 	return cmd
@@ -120,15 +124,17 @@ func runsPruneCommand(w world) *cobra.Command {
 			if !old(i, age, unfinished) {
 				continue
 			}
-			if !force {
-				fmt.Fprintf(w.stdout, "would remove %s (%s, %s rows)\n", i.Run, i.State, humanize.Comma(i.Books.Rows))
-				continue
+			said := fmt.Sprintf("would remove %s (%s, %s rows)", i.Run, i.State, humanize.Comma(i.Books.Rows))
+			if force {
+				if err := pruneRun(ctx, s, i); err != nil {
+					errs = append(errs, err)
+					continue
+				}
+				said = "removed " + i.Run
 			}
-			if err := pruneRun(ctx, s, i); err != nil {
-				errs = append(errs, err)
-				continue
+			if _, err := fmt.Fprintln(w.stdout, said); err != nil {
+				return errors.Join(append(errs, err)...)
 			}
-			fmt.Fprintf(w.stdout, "removed %s\n", i.Run)
 		}
 		return errors.Join(errs...)
 	})
@@ -142,7 +148,7 @@ func old(i ledger.Info, age time.Duration, unfinished bool) bool {
 	if i.Err != nil || time.Since(i.Meta.Created) < age {
 		return false // a run that cannot be read may hold what somebody needs
 	}
-	return unfinished || i.State == ledger.Finished
+	return unfinished || i.State == ledger.Finished && i.Reported
 }
 
 // pruneRun removes a run unless a process works on it.
