@@ -75,6 +75,9 @@ func (j *job) retry(ctx context.Context, run string, classes []string) error {
 		return err
 	}
 	defer input.close()
+	if earlier.State() != ledger.Finished {
+		j.log.Warn("run " + run + " has not ended: these are the rows that have failed so far")
+	}
 	if rows == 0 {
 		return j.nothingToRetry(ctx, earlier, classes)
 	}

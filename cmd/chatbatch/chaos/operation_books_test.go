@@ -42,6 +42,53 @@ func TestLookingOn(t *testing.T) {
 	}
 }
 
+// A report that was begun while the run went on, and is written when that has ended, has
+// the newest books all the same.
+func TestLateReport(t *testing.T) {
+	t.Parallel()
+	if !*full {
+		t.Skip("a run waits 10 s for a reader of its ledger that is stopped: see -full")
+	}
+	for range 4 {
+		p := newPlace(t)
+		rows := p.classRows(6, 200)
+		h := p.hold(30, true)
+		c := p.start("marks", "set", p.roster("class.csv", classHeader, rows), "--chunk-size", "10", "--json")
+		c.until(func() bool { return h.came.Load() >= 60 })
+		run := filepath.Base(p.runDirs()[0])
+		report := p.caught(run)
+		if report == nil {
+			t.Skip("it was too fast to be stopped")
+		}
+		h.release()
+		c.end().want(t, exitFailed)
+		report.signal(syscall.SIGCONT)
+		report.end().want(t, exitOK)
+		tried.add("a report that is stopped while it is written, until the run has ended", 1, p.wrong(run, classHeader, rows))
+	}
+}
+
+// caught starts a report and stops it while its files have no names yet.
+func (p *place) caught(run string) *process {
+	parts := func() bool {
+		found, _ := filepath.Glob(filepath.Join(p.runs(), run, ".summary.json.part-*"))
+		return len(found) > 0
+	}
+	for range 50 {
+		c := p.start("report", run)
+		if c.until(parts) {
+			c.signal(syscall.SIGSTOP)
+			time.Sleep(20 * time.Millisecond)
+			if parts() {
+				return c
+			}
+			c.signal(syscall.SIGCONT)
+		}
+		c.end().want(p.t, exitOK)
+	}
+	return nil
+}
+
 // What must not be done to a run under way is refused, and it ends as if nothing had been.
 func TestMeddling(t *testing.T) {
 	t.Parallel()
@@ -61,7 +108,7 @@ func TestMeddling(t *testing.T) {
 	p.run(args...).want(t, exitTryLater)
 	p.run("runs", "prune", "--force", "--older-than", "0s").want(t, exitOK)
 	p.run("runs", "prune", "--force", "--older-than", "0s", "--unfinished").want(t, exitTryLater, "locked")
-	p.run("retry", run, "--class", "no_such_class").want(t, exitUsage)
+	p.run("retry", run, "--class", "no_such_class").want(t, exitUsage, "has not ended")
 	waiter := p.speak("resume", run, "--if-locked", "wait", "--json")
 	waiter.begin()
 	waiter.hear("waiting for its end")
