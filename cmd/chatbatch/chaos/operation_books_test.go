@@ -1,6 +1,7 @@
 package chaos
 
 import (
+	"encoding/json"
 	"fmt"
 	"path/filepath"
 	"strings"
@@ -13,7 +14,7 @@ import (
 // leaves are those of its end.
 func TestLookingOn(t *testing.T) {
 	t.Parallel()
-	for range times(2, 20) {
+	for range times(1, 8) {
 		p := newPlace(t)
 		rows := p.classRows(4, 100)
 		c := p.start("marks", "set", p.roster("class.csv", classHeader, rows), "--chunk-size", "2", "--workers", "8", "--json")
@@ -233,4 +234,55 @@ func TestPieces(t *testing.T) {
 		t.Errorf("%d pieces, runs %v, %d calls", pieces, p.runDirs(), p.api.count())
 	}
 	tried.add("a run in pieces of --max-duration 250ms", pieces, p.wrong(filepath.Base(p.runDirs()[0]), classHeader, rows)+p.wrongMarks(rows))
+}
+
+// A file of jobs that is interrupted, or whose summary nobody can be told: the same
+// command goes on with what has not ended, and prints one object.
+func TestJobsInterrupted(t *testing.T) {
+	t.Parallel()
+	for range times(1, 5) {
+		p := newPlace(t)
+		first, rows := p.hall("class", 20)
+		second, others := p.hall("other", 20)
+		groups := p.groupsFile("public", 2, 300)
+		p.file("jobs.yaml", "jobs:\n"+
+			"  - {kind: marks set, name: a, input: "+first+", chunk-size: 1}\n"+
+			"  - {kind: marks set, name: b, input: "+second+", chunk-size: 1}\n"+
+			"  - {kind: export members, name: c, input: "+groups+", output: members.csv}\n")
+		h := p.hold(20, true)
+		c := p.start("run", "jobs.yaml", "--workers", "2", "--json", "--quiet")
+		c.until(func() bool { return h.came.Load() >= 4 })
+		p.run("run", "jobs.yaml", "--json").want(t, exitTryLater, "another process works on this run")
+		c.signal(syscall.SIGTERM)
+		time.Sleep(50 * time.Millisecond)
+		h.release()
+		e := c.end()
+		e.want(t, exitInterrupted)
+		runs := p.jobs(e, exitInterrupted)
+		full := p.shell("exec chatbatch run jobs.yaml --json --quiet >/dev/full")
+		full.want(t, exitStopped, "print summary", "no space left")
+		lost := p.wrong(runs["a"], classHeader, rows) + p.wrong(runs["b"], classHeader, others) + p.wrongMarks(append(rows, others...))
+		p.published("members.csv")
+		if len(p.runDirs()) != 3 || p.api.countOf("modify_user_info") != 40 {
+			t.Errorf("got runs %v, %d calls for 40 chunks", p.runDirs(), p.api.countOf("modify_user_info"))
+		}
+		tried.add("a file of three jobs that is interrupted, and whose summary meets a full stdout", 1, lost)
+	}
+}
+
+// jobs reads the one object that a file of jobs has printed, and returns its runs by name.
+func (p *place) jobs(e end, code int) map[string]string {
+	p.t.Helper()
+	var all struct {
+		Exit int
+		Jobs []struct{ Name, Run string }
+	}
+	if err := json.Unmarshal([]byte(e.stdout), &all); err != nil || all.Exit != code {
+		p.t.Fatalf("%v: printed %q, which says %d", err, e.stdout, all.Exit)
+	}
+	runs := map[string]string{}
+	for _, j := range all.Jobs {
+		runs[j.Name] = j.Run
+	}
+	return runs
 }

@@ -28,12 +28,9 @@ func TestStdoutThatTakesNothing(t *testing.T) {
 	lost := p.wrong(run, classHeader, rows)
 	for _, args := range []string{"runs list", "runs list --json", "runs show " + run, "report " + run, "runs prune --older-than 0s", "limiter status",
 		"limiter status --json", "marks set '" + input + "' --dry-run", "marks set '" + input + "' --dry-run --json"} {
-		for _, where := range []string{">/dev/full", "| true"} {
-			e := p.shell(map[string]string{">/dev/full": "", "| true": "set -o pipefail 2>/dev/null || exit 99; "}[where] +
-				"chatbatch " + args + " " + where)
-			if where == ">/dev/full" && (e.code == exitOK || !strings.Contains(e.stderr, "no space left")) {
-				t.Errorf("%s %s: exit code %d, it said %q", args, where, e.code, e.stderr)
-			}
+		e := p.shell("exec chatbatch " + args + " >/dev/full")
+		if e.code == exitOK || !strings.Contains(e.stderr, "no space left") {
+			t.Errorf("%s: exit code %d, it said %q", args, e.code, e.stderr)
 		}
 	}
 	e = p.shell("chatbatch export members '" + groups + "' -o - >/dev/full")
@@ -80,7 +77,7 @@ func TestReaderThatGoesAway(t *testing.T) {
 // run gets their numbers, and what is printed does not end in the ledger.
 func TestClosedStreams(t *testing.T) {
 	t.Parallel()
-	for _, closed := range []string{"<&-", ">&-", "2>&-", ">&- 2>&-", "<&- >&- 2>&-"} {
+	for _, closed := range []string{"<&- >&- 2>&-", "2>&-", "<&-", ">&-", ">&- 2>&-"}[:times(2, 5)] {
 		p := newPlace(t)
 		rows := p.classRows(3, 40)
 		input := p.roster("class.csv", classHeader, rows)
