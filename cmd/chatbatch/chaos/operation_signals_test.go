@@ -226,12 +226,18 @@ func (w waiting) end(t *testing.T, bySignal bool) {
 		}
 		defer in.Close()
 		defer r.Close()
-		if _, err := io.WriteString(in, classHeader+"\n1,hall,class 1,1000\n"); err != nil {
+		c.Stdin = r
+		if err := in.SetWriteDeadline(time.Now().Add(patience)); err != nil {
 			t.Fatal(err)
 		}
-		c.Stdin = r
+		c.begin()
+		// More than the pipe holds: when it is written, somebody has begun to read.
+		if _, err := io.WriteString(in, classHeader+"\n"+strings.Repeat("1,hall,class 1,1000\n", 10_000)); err != nil {
+			t.Fatal(err)
+		}
+	} else {
+		c.begin()
 	}
-	c.begin()
 	if bySignal {
 		if w.calls > 0 {
 			c.arrived(p, w.calls)

@@ -8,7 +8,6 @@ import (
 	"strings"
 	"syscall"
 	"testing"
-	"time"
 )
 
 // What a command prints for data is printed whole, or its exit code says that it is not.
@@ -281,7 +280,9 @@ func TestBusyHost(t *testing.T) {
 		t.Skip("it takes the whole machine: see -full")
 	}
 	p := newPlace(t)
-	busy := p.shellCommand("for i in 1 2 3 4; do (while :; do :; done) & done; sleep 8; kill $(jobs -p)").begin()
+	for range 4 {
+		p.shellCommand("i=0; while [ $i -lt 100000000 ]; do i=$((i+1)); done").begin() // none outlives the test
+	}
 	rows := p.classRows(12, 60)
 	input := p.roster("class.csv", classHeader, rows)
 	e := p.shell("exec nice -n 10 chatbatch marks set '" + input + "' --chunk-size 1 --qps 200 --limiter host --json")
@@ -289,6 +290,5 @@ func TestBusyHost(t *testing.T) {
 	if n := p.api.busiest(); n > 200 {
 		t.Errorf("%d calls in a second", n)
 	}
-	busy.soonAfter(time.Minute)
 	tried.add("a niced run while all cores are busy", 1, p.wrong(p.summary(e).Run, classHeader, rows))
 }

@@ -137,14 +137,9 @@ func (c *process) signal(s os.Signal) {
 // soon waits for the end of a process that was told to end, and has no reason to wait.
 func (c *process) soon() {
 	c.t.Helper()
-	c.soonAfter(20 * time.Second)
-}
-
-func (c *process) soonAfter(most time.Duration) {
-	c.t.Helper()
 	select {
 	case <-c.ended:
-	case <-time.After(most):
+	case <-time.After(20 * time.Second):
 		c.t.Fatal("it was told to end, and does not")
 	}
 }
