@@ -4,7 +4,9 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"io"
 	"os"
+	"strings"
 
 	"github.com/dustin/go-humanize"
 
@@ -30,8 +32,10 @@ func (j *job) planOnly(ctx context.Context, kind, name string) error {
 	if j.json {
 		return json.NewEncoder(j.w.stdout).Encode(j.planJSON(kind, totals))
 	}
-	j.printPlan(kind, totals)
-	return nil
+	var plan strings.Builder
+	j.printPlan(&plan, kind, totals)
+	_, err = io.WriteString(j.w.stdout, plan.String())
+	return err
 }
 
 // planJSON is the result of a dry run for scripts.
@@ -53,8 +57,7 @@ func (j *job) planJSON(kind string, t jobs.Totals) planJSON {
 	return planJSON{j.name, kind, t.Rows, t.BadRows, t.OverLimit, t.Superseded, t.Accounts, t.Groups, t.Chunks, t.Calls(), t.Duration(j.rate()).Seconds()}
 }
 
-func (j *job) printPlan(kind string, t jobs.Totals) {
-	out := j.w.stdout
+func (j *job) printPlan(out io.Writer, kind string, t jobs.Totals) {
 	title := kind
 	if j.name != "" {
 		title += " (job " + j.name + ")"

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -115,6 +116,19 @@ func codeOf(err error) int {
 		return exitStopped
 	}
 	return exitUsage
+}
+
+// cutShort gives the reason for which ctx has ended in the place of an error that says
+// no more than that it has: whoever was cut short, planning or waiting, does not
+// know why. What has a code that says that calls were made keeps it.
+func cutShort(ctx context.Context, err error) error {
+	if err == nil || ctx.Err() == nil || !errors.Is(err, ctx.Err()) {
+		return err
+	}
+	if coded, ok := errors.AsType[*codedError](err); ok && coded.code != exitUsage && coded.code != exitInput {
+		return err
+	}
+	return context.Cause(ctx)
 }
 
 func isInput(err error) bool {

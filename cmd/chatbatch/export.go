@@ -148,13 +148,15 @@ func (j *job) checkExport(kind, input string) error {
 	if j.excel && f.Kind != "csv" {
 		return usage("--excel is for CSV; %s is %s", j.target, f.Kind)
 	}
-	if j.target == stdoutName && j.json {
+	switch {
+	case j.target != stdoutName:
+		return j.checkTarget(input)
+	case j.json:
 		return usage("-o - and --json would both write to stdout")
+	case closedStream(j.w.stdout):
+		return usage("-o -: stdout is closed, or the null device: the export would be lost")
 	}
-	if j.target == stdoutName {
-		return nil
-	}
-	return j.checkTarget(input)
+	return nil
 }
 
 // alwaysThere says that a name is none of a field that can be left out.
@@ -203,10 +205,19 @@ func (j *job) checkTarget(input string) error {
 // manifestSuffix is how the name of a manifest ends, behind that of its export.
 const manifestSuffix = ".manifest.json"
 
-// targetKey is the key of the lock of a file that is published.
-func targetKey(target string) string {
-	sum := sha256.Sum256([]byte("output\n" + real(target)))
-	return hex.EncodeToString(sum[:])
+// lockTarget keeps other runs from publishing in the same place, and waits for one
+// that does, but no longer than until ends. Each process has a stdout of its own.
+func (j *job) lockTarget(ctx, until context.Context) (unlock func(), err error) {
+	if j.target == stdoutName {
+		return func() {}, nil
+	}
+	sum := sha256.Sum256([]byte("output\n" + real(j.target)))
+	key := hex.EncodeToString(sum[:])
+	unlock, err = j.store.Lock(ctx, key, false)
+	if errors.Is(err, ledger.ErrLocked) {
+		unlock, err = j.store.Lock(until, key, true)
+	}
+	return unlock, err
 }
 
 // manifestPath is where the manifest of an export is written.
@@ -218,8 +229,9 @@ func (j *job) manifestPath(run string) string {
 }
 
 // publish puts the table of a finished export in its place. It returns what is to
-// be said of it.
-func (j *job) publish(ctx context.Context, l *ledger.Ledger) (string, error) {
+// be said of it. What it has begun it ends; but it waits for others who publish there
+// no longer than until ends.
+func (j *job) publish(ctx, until context.Context, l *ledger.Ledger) (string, error) {
 	m := l.Meta()
 	instead := j.instead
 	if err := j.planAgain(m); err != nil {
@@ -229,7 +241,7 @@ func (j *job) publish(ctx context.Context, l *ledger.Ledger) (string, error) {
 	if instead != "" {
 		j.target, j.format = instead, ""
 	}
-	unlock, err := j.store.Lock(ctx, targetKey(j.target), true) // another run may publish there too
+	unlock, err := j.lockTarget(ctx, until)
 	if err != nil {
 		return "", err
 	}

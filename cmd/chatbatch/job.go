@@ -48,9 +48,9 @@ func jobCommand(w world, kind, arg, short, long string) *cobra.Command {
 			if len(args) != 1 && (len(args) > 0 || !o.allGroups) {
 				return usage("give one %s, a file or - for stdin; see: %s --help", arg, cmd.CommandPath())
 			}
-			ctx, cancel := j.bounded(cmd.Context())
-			defer cancel()
-			return j.start(ctx, kind, strings.Join(args, ""))
+			return j.bounded(cmd.Context(), func(ctx context.Context) error {
+				return j.start(ctx, kind, strings.Join(args, ""))
+			})
 		},
 	}
 	fs := cmd.Flags()
@@ -83,15 +83,27 @@ func newJob(cmd *cobra.Command, o *options, w world) (*job, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &job{options: o, w: w, log: log, store: ledger.Store{Dir: runsIn(o.runsDir, w.getenv)}, flags: cmd.Flags()}, nil
+	runs, err := runsIn(o.runsDir, w.getenv)
+	if err != nil && !o.dryRun { // that leaves nothing behind
+		return nil, err
+	}
+	return &job{options: o, w: w, log: log, store: ledger.Store{Dir: runs}, flags: cmd.Flags()}, nil
 }
 
-// bounded ends ctx after --max-duration.
-func (j *job) bounded(ctx context.Context) (context.Context, context.CancelFunc) {
-	if j.maxDuration == 0 {
-		return context.WithCancel(ctx)
+// bounded calls do with a context that ends after --max-duration.
+func (j *job) bounded(ctx context.Context, do func(context.Context) error) error {
+	if j.maxDuration > 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeoutCause(ctx, j.maxDuration, errExpired)
+		defer cancel()
 	}
-	return context.WithTimeoutCause(ctx, j.maxDuration, errExpired)
+	stop := context.AfterFunc(ctx, func() {
+		if context.Cause(ctx) == errInterrupted {
+			j.log.Warn("stopping; calls under way may still come back. A second signal exits at once")
+		}
+	})
+	defer stop()
+	return cutShort(ctx, do(ctx))
 }
 
 // start runs a kind over an input, or resumes that if this very command was begun
@@ -192,18 +204,17 @@ func (j *job) identify(ctx context.Context, kind string, conn *connection, input
 	return src, meta, nil
 }
 
-// meta says what this command is.
+// meta says what this command is. It is no run yet.
 func (j *job) meta(kind string, src *source, conn *connection) (ledger.Meta, error) {
 	format, err := src.format()
 	if err != nil {
 		return ledger.Meta{}, err
 	}
-	now := time.Now()
 	return ledger.Meta{
-		Run: ledger.NewRunID(now), Kind: kind, Endpoint: conn.name,
+		Kind: kind, Endpoint: conn.name,
 		SDKAppID: conn.chat.SDKAppID, Identifier: conn.chat.Identifier,
 		Input: src.name, InputSHA256: src.sha256, Options: planOptions(kinds()[kind], j.flags), Format: string(format),
-		Created: now.UTC(), Version: version(), Of: src.of,
+		Version: version(), Of: src.of,
 	}, nil
 }
 
@@ -213,18 +224,21 @@ func (j *job) lock(ctx context.Context, key string) (unlock func(), err error) {
 	if err != nil {
 		return nil, err
 	}
-	unlock, err = j.store.Lock(ctx, key, mode.wait)
-	if errors.Is(err, ledger.ErrLocked) {
-		if mode.code == exitOK {
-			j.log.Info("another process works on this run; skipped")
-			return nil, &codedError{exitOK, nil}
-		}
-		return nil, &codedError{mode.code, errors.New("another process works on this run (--if-locked wait waits for it)")}
-	}
+	unlock, err = j.store.Lock(ctx, key, false)
 	if _, ok := errors.AsType[*fs.PathError](err); ok {
 		return nil, ofPlace("%w (--runs-dir names another directory)", err)
 	}
-	return unlock, err
+	switch {
+	case !errors.Is(err, ledger.ErrLocked):
+		return unlock, err
+	case mode.wait:
+		j.log.Info("another process works on this run; waiting for its end")
+		return j.store.Lock(ctx, key, true)
+	case mode.code == exitOK:
+		j.log.Info("another process works on this run; skipped")
+		return nil, &codedError{exitOK, nil}
+	}
+	return nil, &codedError{mode.code, errors.New("another process works on this run (--if-locked wait waits for it)")}
 }
 
 // ifLocked is what to do when a run is locked.

@@ -134,12 +134,15 @@ func (j *job) lanes(sim bool) (open func(key string) (limiter.Lanes, error), dat
 	if err != nil {
 		return nil, "", err
 	}
-	dir := lanesDir(j.w.getenv)
-	switch who {
-	case limiterHost:
-		return limiter.File(dir), "", nil
-	case limiterMemory:
+	if who == limiterMemory {
 		return limiter.Memory(), "", nil
+	}
+	dir, err := lanesDir(j.w.getenv)
+	switch {
+	case err != nil:
+		return nil, "", err
+	case who == limiterHost:
+		return limiter.File(dir), "", nil
 	}
 	j.warnOfPassword(j.log)
 	return limiter.Postgres(dir, limiter.Lease{URL: who, Host: hostName(), Log: j.log}), who, nil
@@ -228,7 +231,13 @@ func brief(text string) string {
 }
 
 // lanesDir is where the processes of this host share their lanes.
-func lanesDir(getenv func(string) string) string { return filepath.Join(stateDir(getenv), "lanes") }
+func lanesDir(getenv func(string) string) (string, error) {
+	state, err := stateDir(getenv)
+	if err != nil {
+		return "", usage("find the lanes that the processes of this user share: %w; set one of them", err)
+	}
+	return filepath.Join(state, "lanes"), nil
+}
 
 // hostName is what others see of this host.
 func hostName() string {

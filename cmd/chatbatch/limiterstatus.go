@@ -62,7 +62,10 @@ Exit codes:
 // limiterStatus shows this host, and all of them if there is a database. That one is
 // away is no reason to hide the other.
 func limiterStatus(ctx context.Context, w world, database string, sdkAppID int64, asJSON bool) error {
-	dir := lanesDir(w.getenv)
+	dir, err := lanesDir(w.getenv)
+	if err != nil {
+		return err
+	}
 	host, err := limiter.InspectHost(dir)
 	if err != nil {
 		return err
@@ -76,7 +79,9 @@ func limiterStatus(ctx context.Context, w world, database string, sdkAppID int64
 	if asJSON {
 		err = json.NewEncoder(w.stdout).Encode(s)
 	} else {
-		s.print(w.stdout, dir)
+		var text strings.Builder
+		s.print(&text, dir)
+		_, err = io.WriteString(w.stdout, text.String())
 	}
 	switch {
 	case err != nil:

@@ -6,12 +6,12 @@ package main
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"log"
 	"os"
 	"os/signal"
 	"runtime/debug"
+	"runtime/pprof"
 	"syscall"
 )
 
@@ -45,9 +45,10 @@ func main() {
 }
 
 // interruptible returns a context that ends at the first signal. The second
-// one exits at once.
+// one exits at once. Nothing is printed here but what SIGQUIT asks for: a stderr
+// that nobody reads must not keep a signal from being heard.
 func interruptible(parent context.Context, stderr io.Writer) (context.Context, func()) {
-	signals := []os.Signal{os.Interrupt, syscall.SIGTERM}
+	signals := []os.Signal{os.Interrupt, syscall.SIGTERM, syscall.SIGQUIT}
 	if !signal.Ignored(syscall.SIGHUP) { // by nohup
 		signals = append(signals, syscall.SIGHUP)
 	}
@@ -57,15 +58,23 @@ func interruptible(parent context.Context, stderr io.Writer) (context.Context, f
 	done := make(chan struct{})
 	go func() {
 		for first := true; ; first = false {
+			var s os.Signal
 			select {
 			case <-done:
 				return
-			case <-got:
+			case s = <-got:
 			}
-			if !first {
+			switch {
+			case s == syscall.SIGQUIT:
+				// What all goroutines do is what this signal is for. But Go would exit
+				// with 2 then, and 2 says that nothing was sent.
+				go func() {
+					_ = pprof.Lookup("goroutine").WriteTo(stderr, 2)
+					os.Exit(exitInterrupted)
+				}()
+			case !first:
 				os.Exit(exitInterrupted)
 			}
-			fmt.Fprintln(stderr, "chatbatch: stopping; calls under way may still come back. A second signal exits at once")
 			cancel(errInterrupted)
 		}
 	}()

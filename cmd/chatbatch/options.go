@@ -170,7 +170,7 @@ func fromEnvironment(cmd *cobra.Command, getenv func(string) string) error {
 	var errs []error
 	before := changed(cmd.Flags())
 	cmd.Flags().VisitAll(func(f *pflag.Flag) {
-		name := "CHATBATCH_" + strings.ToUpper(strings.ReplaceAll(f.Name, "-", "_"))
+		name := variable(f.Name)
 		text := getenv(name)
 		if f.Changed || text == "" || f.Name == "help" || anyOf(limiterFlags(), f.Name, before) {
 			return

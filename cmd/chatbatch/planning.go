@@ -109,6 +109,10 @@ func (j *job) plan(ctx context.Context, m ledger.Meta, src *source) (*ledger.Led
 		return nil, err
 	}
 	m.Header, m.NewLine = in.Source.Header, in.Source.NewLine
+	// Now, and not before the lock was free: who has waited for it comes behind whoever
+	// it has waited for.
+	now := time.Now()
+	m.Run, m.Created = j.store.NewRun(ctx, m.Key(), now), now.UTC()
 	l, err := j.store.Create(ctx, m)
 	if err != nil {
 		return nil, err

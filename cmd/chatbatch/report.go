@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"reflect"
 
 	"github.com/spf13/cobra"
 
@@ -34,15 +35,31 @@ were usable. A second is left out in which nothing of this happened.`,
 		}
 		defer l.Close()
 		dir := s.Path(args[0])
-		if _, err := report.Write(ctx, l, dir); err != nil {
+		if err := writeReports(ctx, l, dir); err != nil {
 			return err
 		}
 		if err := show(ctx, w.stdout, l, w); err != nil {
 			return err
 		}
-		fmt.Fprintln(w.stdout, "files: "+dir)
-		return nil
+		_, err = fmt.Fprintln(w.stdout, "files: "+dir)
+		return err
 	})
+}
+
+// writeReports writes the reports of a run that may be under way. If it has ended
+// meanwhile, its own last reports may be older files than these, with newer books: then
+// they are written again. (While it goes on it has its last reports still to write.)
+func writeReports(ctx context.Context, l *ledger.Ledger, dir string) error {
+	for {
+		written, err := report.Write(ctx, l, dir)
+		if err != nil {
+			return err
+		}
+		now, err := l.Summary(ctx)
+		if err != nil || now.State == ledger.Running || reflect.DeepEqual(now, written) {
+			return err
+		}
+	}
 }
 
 // show prints the summary of a run as it is now.

@@ -2,6 +2,8 @@ package main
 
 import (
 	"context"
+	"encoding/json"
+	"errors"
 
 	"github.com/spf13/cobra"
 
@@ -26,9 +28,7 @@ be there any more; credentials, pace and guards are those given now.
 			if err != nil {
 				return err
 			}
-			ctx, cancel := j.bounded(cmd.Context())
-			defer cancel()
-			return j.resume(ctx, args)
+			return j.bounded(cmd.Context(), func(ctx context.Context) error { return j.resume(ctx, args) })
 		},
 	}
 	fs := cmd.Flags()
@@ -69,8 +69,7 @@ func (j *job) resume(ctx context.Context, args []string) error {
 	}
 	defer unlock()
 	if _, err := j.resumable(ctx, []string{meta.Run}); err != nil {
-		j.log.Info("run " + meta.Run + " has ended meanwhile")
-		return nil
+		return j.endedMeanwhile(ctx, meta.Run)
 	}
 	l, err := j.reopen(ctx, meta.Run)
 	if err != nil {
@@ -78,6 +77,28 @@ func (j *job) resume(ctx context.Context, args []string) error {
 	}
 	defer l.Close()
 	return j.work(ctx, &begun{ledger: l, conn: conn, meter: &jobs.Meter{}, unlock: unlock})
+}
+
+// endedMeanwhile is the end of a command that has waited for a run, which another
+// process has brought to its end.
+func (j *job) endedMeanwhile(ctx context.Context, run string) error {
+	l, err := j.store.OpenRead(ctx, run)
+	if errors.Is(err, ledger.ErrNoRun) {
+		return noRun(run, j.store)
+	}
+	if err != nil {
+		return err
+	}
+	defer l.Close()
+	sum, err := l.Summary(ctx)
+	if err != nil {
+		return err
+	}
+	j.log.Info("run " + run + " has ended meanwhile")
+	if j.json {
+		err = json.NewEncoder(j.w.stdout).Encode(sum)
+	}
+	return j.ended(sum, nil, exitOK, err)
 }
 
 // checkInstead looks whether an export can go to another file than planned.

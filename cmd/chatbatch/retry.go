@@ -38,9 +38,7 @@ stays as it is. An export goes to another file (-o).
 			if err != nil {
 				return err
 			}
-			ctx, cancel := j.bounded(cmd.Context())
-			defer cancel()
-			return j.retry(ctx, args[0], classes)
+			return j.bounded(cmd.Context(), func(ctx context.Context) error { return j.retry(ctx, args[0], classes) })
 		},
 	}
 	fs := cmd.Flags()
@@ -77,6 +75,9 @@ func (j *job) retry(ctx context.Context, run string, classes []string) error {
 		return err
 	}
 	defer input.close()
+	if earlier.State() != ledger.Finished {
+		j.log.Warn("run " + run + " has not ended: these are the rows that have failed so far")
+	}
 	if rows == 0 {
 		return j.nothingToRetry(ctx, earlier, classes)
 	}

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"runtime/debug"
 
 	"github.com/spf13/cobra"
@@ -15,11 +14,8 @@ func run(ctx context.Context, args []string, w world) int {
 	root.SetIn(w.stdin)
 	root.SetOut(w.stdout)
 	root.SetErr(w.stderr)
-	err := root.ExecuteContext(ctx)
-	if err != nil && ctx.Err() != nil && errors.Is(err, context.Canceled) {
-		err = context.Cause(ctx)
-	}
-	return exitCode(err, w.stderr)
+	cmd, err := root.ExecuteContextC(ctx)
+	return exitCode(fromVariables(cmd.Flags(), cutShort(ctx, err)), w.stderr)
 }
 
 func rootCommand(w world) *cobra.Command {

@@ -66,9 +66,7 @@ func runCommand(w world) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			ctx, cancel := j.bounded(cmd.Context())
-			defer cancel()
-			return j.runAll(ctx, f)
+			return j.bounded(cmd.Context(), func(ctx context.Context) error { return j.runAll(ctx, f) })
 		},
 	}
 	fs := cmd.Flags()
@@ -341,11 +339,8 @@ func (m *member) run(ctx context.Context) {
 	if m.begun == nil {
 		return
 	}
-	err := m.work(ctx, m.begun)
+	err := cutShort(ctx, m.work(ctx, m.begun))
 	m.sum = m.begun.sum
-	if err != nil && ctx.Err() != nil && errors.Is(err, context.Canceled) {
-		err = context.Cause(ctx)
-	}
 	m.telling.Lock()
 	defer m.telling.Unlock()
 	if err != nil {

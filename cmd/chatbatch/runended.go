@@ -59,7 +59,8 @@ func (j *job) allEnded(all []*member, total *jobs.Meter) error {
 	}
 	if j.json {
 		if err := json.NewEncoder(j.w.stdout).Encode(sum); err != nil {
-			return fmt.Errorf("print summary: %w", err)
+			// Each job has its books on disk; never one of the codes that say no call was made.
+			return &codedError{exitStopped, fmt.Errorf("print summary: %w", err)}
 		}
 	}
 	if sum.Exit == exitOK {

@@ -29,7 +29,11 @@ func storeCommand(w world, cmd *cobra.Command, do func(context.Context, ledger.S
 		if err := fromEnvironment(cmd, w.getenv); err != nil {
 			return err
 		}
-		return do(cmd.Context(), ledger.Store{Dir: runsIn(dir, w.getenv)}, args)
+		runs, err := runsIn(dir, w.getenv)
+		if err != nil {
+			return err
+		}
+		return do(cmd.Context(), ledger.Store{Dir: runs}, args)
 	}
 	return cmd
 }
@@ -57,8 +61,8 @@ func runsListCommand(w world) *cobra.Command {
 			t.AppendRow(table.Row{i.Run, i.Meta.Kind, i.State, humanize.Comma(i.Books.Rows), humanize.Comma(i.Books.Succeeded),
 				humanize.Comma(i.Books.Failed), humanize.Comma(i.Books.Unprocessed), i.Meta.Input})
 		}
-		fmt.Fprintln(w.stdout, t.Render())
-		return nil
+		_, err = fmt.Fprintln(w.stdout, t.Render())
+		return err
 	})
 	cmd.Flags().BoolVar(&asJSON, "json", false, "one JSON object a line")
 	return cmd
@@ -129,19 +133,21 @@ locks that nobody holds, and rests of runs.`,
 			if !old(i, age, unfinished) {
 				continue
 			}
-			if !force {
-				fmt.Fprintf(w.stdout, "would remove %s (%s, %s rows)\n", i.Run, i.State, humanize.Comma(i.Books.Rows))
-				continue
+			said := fmt.Sprintf("would remove %s (%s, %s rows)", i.Run, i.State, humanize.Comma(i.Books.Rows))
+			if force {
+				err := pruneRun(ctx, s, i)
+				if errors.Is(err, ledger.ErrLocked) && i.State == ledger.Planning && !unfinished {
+					continue // it is being planned just now
+				}
+				if err != nil {
+					errs = append(errs, err)
+					continue
+				}
+				said = "removed " + i.Run
 			}
-			err := pruneRun(ctx, s, i)
-			if errors.Is(err, ledger.ErrLocked) && i.State == ledger.Planning && !unfinished {
-				continue // it is being planned just now
+			if _, err := fmt.Fprintln(w.stdout, said); err != nil {
+				return errors.Join(append(errs, err)...)
 			}
-			if err != nil {
-				errs = append(errs, err)
-				continue
-			}
-			fmt.Fprintf(w.stdout, "removed %s\n", i.Run)
 		}
 		if force {
 			s.Sweep() // what belongs to no run

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"net/http"
 	"os"
 	"os/user"
@@ -177,29 +178,37 @@ func readPrivate(what, name string, given bool) (string, error) {
 	return secret, nil
 }
 
-// stateDir is where runs and lanes are kept when nothing else is said.
-func stateDir(getenv func(string) string) string {
+// stateDir is where runs and lanes are kept when nothing else is said. For a user
+// without a home there is none: the root of the file system, or wherever the command is
+// given, would be another place for each.
+func stateDir(getenv func(string) string) (string, error) {
 	if dir := getenv("XDG_STATE_HOME"); filepath.IsAbs(dir) {
-		return filepath.Join(dir, "chatbatch")
+		return filepath.Join(dir, "chatbatch"), nil
 	}
-	dir := xdg.StateHome
-	if u, err := user.Current(); err == nil && runtime.GOOS == "linux" && !filepath.IsAbs(getenv("HOME")) {
-		// Services may be started without a HOME. They have no budget of their own
-		// beside that of the same user's other processes.
-		dir = filepath.Join(u.HomeDir, ".local", "state")
+	if runtime.GOOS == "windows" || filepath.IsAbs(getenv("HOME")) {
+		return filepath.Join(xdg.StateHome, "chatbatch"), nil
 	}
-	return filepath.Join(dir, "chatbatch")
+	// Services may be started without a HOME. They must have no budget of their own
+	// beside that of the same user's other processes.
+	if u, err := user.Current(); err == nil && runtime.GOOS != "darwin" && filepath.IsAbs(u.HomeDir) {
+		return filepath.Join(u.HomeDir, ".local", "state", "chatbatch"), nil
+	}
+	return "", errors.New("neither HOME nor XDG_STATE_HOME is set to an absolute path")
 }
 
 // runsIn is the directory of the runs.
-func runsIn(dir string, getenv func(string) string) string {
+func runsIn(dir string, getenv func(string) string) (string, error) {
 	if dir == "" {
-		return filepath.Join(stateDir(getenv), "runs")
+		state, err := stateDir(getenv)
+		if err != nil {
+			return "", usage("find the directory of the runs: %w; set one of them, or give --runs-dir", err)
+		}
+		return filepath.Join(state, "runs"), nil
 	}
 	if abs, err := filepath.Abs(dir); err == nil {
-		return abs // what is printed can be pasted anywhere
+		return abs, nil // what is printed can be pasted anywhere
 	}
-	return dir
+	return dir, nil
 }
 
 // door makes the one way to the API for the calls of a run.

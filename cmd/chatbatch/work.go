@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"path/filepath"
 	"strings"
 	"sync"
 	"time"
@@ -25,14 +26,16 @@ func (j *job) work(ctx context.Context, b *begun) error {
 	}
 	if l.State() == ledger.Finished {
 		// An earlier process was killed before it could say so.
-		b.sum, err = j.books(context.WithoutCancel(ctx), l)
+		b.sum, err = j.books(ctx, l)
 		return j.ended(b.sum, nil, exitOK, err)
 	}
-	before, err := l.Summary(ctx)
+	// From here on the run has an end and books, also if it is to stop at once.
+	always := context.WithoutCancel(ctx)
+	before, err := l.Summary(always)
 	if err != nil {
 		return err
 	}
-	if err := l.Begin(ctx); err != nil {
+	if err := l.Begin(always); err != nil {
 		return err
 	}
 	say := func(text string) { j.log.Warn(text) }
@@ -42,13 +45,11 @@ func (j *job) work(ctx context.Context, b *begun) error {
 	}
 	why := j.run(ctx, r, b, before)
 
-	// The books are written whatever ended the run, a signal included.
-	ctx = context.WithoutCancel(ctx)
 	state, code := stateAfter(why)
 	if state == "" {
 		state, code = ledger.Stopped, exitStopped
 	}
-	if err := l.End(ctx, state, b.session()); err != nil {
+	if err := l.End(always, state, b.session()); err != nil {
 		return j.ended(ledger.Summary{}, why, code, err)
 	}
 	b.sum, err = j.books(ctx, l)
@@ -73,7 +74,10 @@ func (j *job) ended(sum ledger.Summary, why error, code int, err error) error {
 		return &codedError{code, why} // it says all there is to say
 	case why == nil && err != nil:
 		// Calls were made: never one of the codes that say none was.
-		return &codedError{exitStopped, fmt.Errorf("%w; %s", err, again)}
+		if _, code = stateAfter(err); code == 0 {
+			code = exitStopped
+		}
+		return &codedError{code, fmt.Errorf("%w; %s", err, again)}
 	case why != nil && err != nil:
 		return &codedError{code, fmt.Errorf("%w; %s (and: %w)", why, again, err)}
 	case why != nil:
@@ -126,12 +130,13 @@ func (b *begun) session() ledger.Session {
 }
 
 // books writes the reports of a run, and the table of an export, and shows the
-// summary.
-func (j *job) books(ctx context.Context, l *ledger.Ledger) (ledger.Summary, error) {
+// summary. They are written whatever ended the run, the end of until included.
+func (j *job) books(until context.Context, l *ledger.Ledger) (ledger.Summary, error) {
+	ctx := context.WithoutCancel(until)
 	var published string
 	if isExport(l.Meta().Kind) && l.State() == ledger.Finished {
 		var err error
-		if published, err = j.publish(ctx, l); err != nil {
+		if published, err = j.publish(ctx, until, l); err != nil {
 			return ledger.Summary{}, err
 		}
 	}
@@ -167,7 +172,8 @@ func (j *job) books(ctx context.Context, l *ledger.Ledger) (ledger.Summary, erro
 }
 
 // nextCommand is the end of what a run prints: where its files are, and what
-// to do next, to be pasted as it stands. Credentials are not in it.
+// to do next, to be pasted as it stands. Credentials are not in it, but the name of
+// their file.
 func (j *job) nextCommand(m ledger.Meta, s ledger.Summary) string {
 	text := "files: " + j.store.Path(m.Run)
 	switch {
@@ -186,6 +192,9 @@ func (j *job) nextCommand(m ledger.Meta, s ledger.Summary) string {
 	}
 	if j.runsDir != "" {
 		text += " --runs-dir " + quoted(j.store.Dir)
+	}
+	if name, err := filepath.Abs(j.keyFile); j.keyFile != "" && err == nil {
+		text += " --secret-key-file " + quoted(name)
 	}
 	return text
 }

@@ -32,12 +32,37 @@ func Key(kind, endpoint string, sdkAppID int64, inputSHA256 string, options map[
 	return hex.EncodeToString(sum[:])
 }
 
+// runTime is how the name of a run begins.
+const (
+	runTime    = "20060102T150405.000Z"
+	runTimeLen = len(runTime)
+)
+
 // NewRunID makes a name for a run that begins now, e.g.
 // "20261122T014912.345Z-4f2a9c". Names sort by UTC time, to the millisecond.
 func NewRunID(now time.Time) string {
 	var b [3]byte
 	_, _ = rand.Read(b[:]) // never fails
-	return now.UTC().Format("20060102T150405.000Z") + "-" + hex.EncodeToString(b[:])
+	return now.UTC().Format(runTime) + "-" + hex.EncodeToString(b[:])
+}
+
+// NewRun makes a name for a run of key that begins now, and comes behind all that
+// the store has of this key: the newest one is the one that goes on, also where the
+// clock was set back. The caller holds the lock of the key.
+func (s Store) NewRun(ctx context.Context, key string, now time.Time) string {
+	id := NewRunID(now)
+	dirs, _ := os.ReadDir(s.Dir)
+	for _, d := range dirs { // in order of their names, and so of time
+		name := d.Name()
+		if !d.IsDir() || !runName.MatchString(name) || name[:runTimeLen] < id[:runTimeLen] {
+			continue
+		}
+		i := s.info(ctx, name)
+		if at, err := time.Parse(runTime, name[:runTimeLen]); err == nil && i.Err == nil && i.Meta.Key() == key {
+			id = NewRunID(at.Add(time.Millisecond))
+		}
+	}
+	return id
 }
 
 // Store is a directory with a directory for each run, kept from other users.

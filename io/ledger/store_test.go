@@ -3,6 +3,7 @@
 package ledger
 
 import (
+	"context"
 	"database/sql"
 	"errors"
 	"fmt"
@@ -61,6 +62,53 @@ func TestNewRunID(t *testing.T) {
 }
 
 // Whatever the umask, nobody else can read a run, and its owner can.
+// A run that begins now comes behind all of its command, also when the clock was set
+// back since they began; runs of other commands, and what is no run, do not matter.
+func TestNewRun(t *testing.T) {
+	ctx, now := t.Context(), time.Date(2026, 11, 22, 1, 49, 12, 0, time.UTC)
+	s := Store{Dir: t.TempDir()}
+	key := meta("any").Key()
+	if id := s.NewRun(ctx, key, now); !strings.HasPrefix(id, "20261122T014912.000Z-") {
+		t.Errorf("in an empty store: got %q", id)
+	}
+	begin := func(id string, input string) {
+		m := meta(id)
+		if input != "" {
+			m.InputSHA256 = input
+		}
+		l, err := s.Create(ctx, m)
+		must(t, err)
+		must(t, planSmallErr(ctx, l))
+		must(t, l.Close())
+	}
+	begin("20301122T014912.999Z-ffffff", "")
+	begin("20991122T014912.999Z-ffffff", "ef")
+	must(t, os.Mkdir(s.Path("20980101T000000.000Z-abcdef"), 0o700))
+	for range 3 {
+		id := s.NewRun(ctx, key, now)
+		if id <= "20301122T014912.999Z-ffffff" || id >= "2031" {
+			t.Fatalf("got %q", id)
+		}
+		begin(id, "")
+		if found, err := s.Find(ctx, key); found != id || err != nil {
+			t.Errorf("%q, %v goes on, want %q", found, err, id)
+		}
+	}
+}
+
+// A ledger that could not be made leaves no directory.
+func TestCreateThatFails(t *testing.T) {
+	s := Store{Dir: t.TempDir()}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, err := s.Create(ctx, meta("r1")); !errors.Is(err, context.Canceled) {
+		t.Errorf("got %v", err)
+	}
+	if left, err := os.ReadDir(s.Dir); err != nil || len(left) > 0 {
+		t.Errorf("got %v, %v", left, err)
+	}
+}
+
 func TestModes(t *testing.T) {
 	for _, umask := range []int{0, 0o022, 0o177} {
 		t.Run(fmt.Sprintf("%03o", umask), func(t *testing.T) {

@@ -54,8 +54,14 @@ func TestReadOnlyPlaces(t *testing.T) {
 	p.run("retry", run, "--runs-dir", runs, "--quiet").want(t, exitFailed)
 }
 
+// nobody is a user who has nothing, and homeless one who is not even known here.
+const (
+	nobody   = 65534
+	homeless = 54321
+)
+
 // stranger lets the program run as a user who owns nothing here but the directory mine.
-func (p *place) stranger() (as func(c *process), mine string) {
+func (p *place) stranger(uid int) (as func(c *process), mine string) {
 	p.t.Helper()
 	if os.Getuid() != 0 {
 		p.t.Skip("only root can run a program as somebody else")
@@ -66,13 +72,13 @@ func (p *place) stranger() (as func(c *process), mine string) {
 	}
 	p.t.Cleanup(func() { _ = os.RemoveAll(home) })
 	program, mine := filepath.Join(home, "chatbatch"), filepath.Join(home, "mine")
-	err = errors.Join(os.Chmod(home, 0o755), os.Link(binary, program), os.Chmod(program, 0o755), os.Mkdir(mine, 0o700), os.Chown(mine, 65534, 65534))
+	err = errors.Join(os.Chmod(home, 0o755), os.Link(binary, program), os.Chmod(program, 0o755), os.Mkdir(mine, 0o700), os.Chown(mine, uid, uid))
 	if err != nil {
 		p.t.Fatal(err)
 	}
 	return func(c *process) {
 		c.Path, c.Dir = program, home
-		c.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 65534, Gid: 65534}}
+		c.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: uint32(uid), Gid: uint32(uid)}}
 		c.Env = append(c.Env, "HOME="+mine, "XDG_STATE_HOME="+mine)
 	}, mine
 }
@@ -82,7 +88,7 @@ func (p *place) stranger() (as func(c *process), mine string) {
 func TestSomebodyElsesPlaces(t *testing.T) {
 	t.Parallel()
 	p := newPlace(t)
-	as, mine := p.stranger()
+	as, mine := p.stranger(nobody)
 	rows := p.classRows(4, 30)
 	text := classHeader + "\n"
 	for _, r := range rows {

@@ -108,6 +108,7 @@ func (c *process) code() int {
 	case <-c.ended:
 	case <-time.After(patience):
 		_ = c.Process.Signal(syscall.SIGQUIT)
+		time.AfterFunc(10*time.Second, func() { _ = c.Process.Kill() }) // it may be stopped
 		<-c.ended
 		c.t.Fatalf("the program does not end; it said:\n%s", c.stderr.String())
 	}
