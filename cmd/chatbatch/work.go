@@ -178,10 +178,15 @@ func (j *job) nextCommand(m ledger.Meta, s ledger.Summary) string {
 			text += " -o " + quoted(retryName(j.target))
 		}
 	}
-	if j.runsDir != "" {
-		text += " --runs-dir " + quoted(j.store.Dir)
+	return text + j.runsDirFlag()
+}
+
+// runsDirFlag is the end of a command that needs the directory of the runs.
+func (j *job) runsDirFlag() string {
+	if j.runsDir == "" {
+		return ""
 	}
-	return text
+	return " --runs-dir " + quoted(j.store.Dir)
 }
 
 // quoted writes a word for a shell.

@@ -302,6 +302,11 @@ func (s Store) info(ctx context.Context, run string) Info {
 	return i
 }
 
+// Waits says that the run has begun and can be gone on with.
+func (i Info) Waits() bool {
+	return i.Err == nil && i.State != Planning && !(i.State == Finished && i.Reported)
+}
+
 // Find returns the run that goes on when the command of this key is given again,
 // or "" if a new one must begin: the newest run of the key, if it is planned and
 // not finished, or finished without its reports. (A run that was left behind
@@ -309,15 +314,18 @@ func (s Store) info(ctx context.Context, run string) Info {
 // undo what came after it.)
 //
 // The caller holds the lock of the key. Runs of the key whose planning never
-// ended are removed: nobody can be planning them any more. So are the empty
-// directories of processes that were killed before they could even say what
-// they were planning.
+// ended are removed: nobody can be planning them any more.
 func (s Store) Find(ctx context.Context, key string) (string, error) {
 	list, err := s.List(ctx)
 	if err != nil {
 		return "", err
 	}
-	s.sweep()
+	return s.FindIn(ctx, list, key)
+}
+
+// FindIn is Find for who has listed the runs already, with the lock of the key
+// held: many keys need one list.
+func (s Store) FindIn(ctx context.Context, list []Info, key string) (string, error) {
 	for n := len(list) - 1; n >= 0; n-- {
 		switch i := list[n]; {
 		case i.Err != nil || i.Meta.Key() != key:
@@ -353,9 +361,10 @@ func (s Store) unnamed(run string) bool {
 // Between making it and naming it a process takes milliseconds.
 const unnamedFor = time.Minute
 
-// sweep removes unnamed directories. One that cannot be removed is left: it is
-// in nobody's way.
-func (s Store) sweep() {
+// Sweep removes the empty directories of processes that were killed before they
+// could even say what they were planning. One that cannot be removed is left: it
+// is in nobody's way.
+func (s Store) Sweep() {
 	dirs, _ := os.ReadDir(s.Dir)
 	for _, d := range dirs {
 		i, err := d.Info()

@@ -147,6 +147,7 @@ func TestFindAndList(t *testing.T) {
 	must(t, os.Chtimes(filepath.Join(s.Dir, "20260101T000000.000Z-000061"), old, old))
 	must(t, os.WriteFile(filepath.Join(s.Dir, "notes.txt"), nil, 0o600))
 	find("r2")
+	s.Sweep()
 	var names, states []string
 	for _, i := range mustList(t, s) {
 		names = append(names, i.Run)
