@@ -63,9 +63,9 @@ func TestInputThatIsNoRoster(t *testing.T) {
 	} {
 		kinds := [][]string{{"marks", "set"}}
 		if i < 12 {
-			kinds = append(kinds, []string{"marks", "delete"}, []string{"unread", "set"}, []string{"export", "members", "-o", "out.csv"}, []string{"export", "online", "-o", "out.csv"})
+			kinds = append(kinds, []string{"export", "members", "-o", "out.csv"}, []string{"marks", "delete"}, []string{"unread", "set"}, []string{"export", "online", "-o", "out.csv"})
 		}
-		for _, kind := range kinds {
+		for _, kind := range kinds[:min(len(kinds), times(2, 5))] {
 			p := newPlace(t)
 			e := p.run(append(kind, p.file(tt.name, tt.text))...)
 			lost := p.refused(e, tt.words...)
@@ -289,7 +289,7 @@ func (c *process) lean() *process {
 // A line of 2 GB costs that line, and no memory.
 func TestInputOfOneHugeLine(t *testing.T) {
 	t.Parallel()
-	hole := int64(times(64<<20, 2<<30))
+	hole := int64(times(16<<20, 2<<30))
 	for _, tt := range []struct{ name, before, after string }{
 		{"huge.csv", rosterHeader + "\ng,a,1000\n", "\ng,b,1000\n"},
 		{"huge.jsonl", `{"group_id":"g","account":"a","marks":[1000]}` + "\n", "\n" + `{"group_id":"g","account":"b","marks":[1000]}` + "\n"},
@@ -309,7 +309,7 @@ func TestInputOfOneHugeLine(t *testing.T) {
 		if s := p.summary(again); s.Rows != 1 || s.ByClass["bad_row"] != 1 {
 			t.Errorf("fed back: got %+v", s)
 		}
-		tried.add("a line of 2 GB (of 64 MB in the short part), in 64 MiB of memory", 1, 2-s.Succeeded)
+		tried.add("a line of 2 GB (of 16 MB in the short part), in 64 MiB of memory", 1, 2-s.Succeeded)
 	}
 	p := newPlace(t)
 	c := p.start("marks", "set", p.sparse("header.csv", "group_id", hole, ",account,marks\n")).lean()

@@ -10,7 +10,7 @@ import (
 // Rosters of shapes that nobody has.
 func TestInputOddShapes(t *testing.T) {
 	t.Parallel()
-	many := times(5_000, 100_000)
+	many := times(2_000, 100_000)
 	columns := make([]string, 9_997)
 	for i := range columns {
 		columns[i] = fmt.Sprintf("c%d", i)
@@ -105,7 +105,7 @@ func TestInputOfLongErrors(t *testing.T) {
 func TestInputOfLongRows(t *testing.T) {
 	t.Parallel()
 	p := newPlace(t)
-	n := times(20, 200)
+	n := times(8, 200)
 	long := strings.Repeat("x", 1<<20-200)
 	var text strings.Builder
 	for i := range n {
