@@ -133,7 +133,7 @@ func TestInputScenarios(t *testing.T) {
 func TestInputManyJobs(t *testing.T) {
 	t.Parallel()
 	p := newPlace(t)
-	n := times(15, 1000)
+	n := times(15, 250)
 	jobs := "workers: 2\njobs:\n"
 	for i := range n {
 		p.api.join(fmt.Sprintf("g%d", i), "a")
@@ -159,5 +159,5 @@ func TestInputManyJobs(t *testing.T) {
 	if len(p.runDirs()) != n {
 		t.Errorf("got %d runs, want %d", len(p.runDirs()), n)
 	}
-	tried.add("jobs in one file (1,000, or 15 in the short part), each a run of its own", n, lost)
+	tried.add("jobs in one file (250, or 15 in the short part), each a run of its own", n, lost)
 }

@@ -105,7 +105,7 @@ func TestInputOfLongErrors(t *testing.T) {
 func TestInputOfLongRows(t *testing.T) {
 	t.Parallel()
 	p := newPlace(t)
-	n := times(8, 200)
+	n := times(8, 60)
 	long := strings.Repeat("x", 1<<20-200)
 	var text strings.Builder
 	for i := range n {
