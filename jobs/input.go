@@ -63,16 +63,31 @@ func checkAccount(account string) error {
 	return nil
 }
 
-// checkGroup refuses what can never be a group. Lengths differ between the
-// kinds of groups and have grown over time, so the server judges them.
+// maxGroupBytes is far more than any kind of group has in its id. Lengths differ
+// between the kinds and have grown over time, so below it the server judges them;
+// but an id of a megabyte would be kept in memory many times.
+const maxGroupBytes = 1 << 10
+
+// checkGroup refuses what can never be a group.
 func checkGroup(group string) error {
-	switch {
-	case group == "":
+	switch n := len(group); {
+	case n == 0:
 		return fmt.Errorf("group_id is empty")
+	case n > maxGroupBytes:
+		return fmt.Errorf("group_id has %d bytes, and never more than %d", n, maxGroupBytes)
 	case strings.Contains(group, topicInfix):
-		return fmt.Errorf("group_id %q is a topic, not a group", group)
+		return fmt.Errorf("group_id %q is a topic, not a group", short(group))
 	case strings.ContainsFunc(group, func(r rune) bool { return r < ' ' || r == 0x7f }):
-		return fmt.Errorf("group_id %q has a control character", group)
+		return fmt.Errorf("group_id %q has a control character", short(group))
 	}
 	return nil
+}
+
+// short cuts a text that others wrote, for a message.
+func short(s string) string {
+	const most = 64
+	if len(s) <= most {
+		return s
+	}
+	return strings.ToValidUTF8(s[:most], "") + "…"
 }

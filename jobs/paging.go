@@ -189,7 +189,7 @@ func (r *reading) byCursor(ctx context.Context, next string) error {
 			barren = 0
 		}
 		if been[page.Next] {
-			return &stuckError{fmt.Sprintf("the cursor %q came twice", page.Next)}
+			return &stuckError{fmt.Sprintf("the cursor %q came twice", short(page.Next))}
 		}
 		if barren > barrenPages {
 			return &stuckError{fmt.Sprintf("%d pages brought no new member", barren)}

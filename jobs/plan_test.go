@@ -55,6 +55,8 @@ func TestPlanBadRows(t *testing.T) {
 		{"no group", ",ann,1000", "group"},
 		{"long account", "g," + strings.Repeat("a", 33) + ",1000", "33 bytes"},
 		{"account of 32 bytes", "g," + strings.Repeat("学", 10) + "ab,1000", ""},
+		{"a long group", strings.Repeat("g", 1025) + ",ann,1000", "group_id has 1025 bytes"},
+		{"a long topic", "@TOPIC#_" + strings.Repeat("\x01", 900) + ",ann,1000", "…\" is a topic"},
 		{"a topic", "@TGS#_@TGS#c@TOPIC#_t,ann,1000", "topic"},
 		{"too few fields", "g,ann", "fields"},
 	} {

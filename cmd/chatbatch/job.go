@@ -175,7 +175,12 @@ func (j *job) begin(ctx context.Context, kind string, conn *connection, input op
 	if err != nil {
 		return nil, err
 	}
-	l, err := j.open(ctx, meta, src)
+	all, err := j.store.List(ctx)
+	var l *ledger.Ledger
+	if err == nil {
+		j.store.Sweep()
+		l, err = j.open(ctx, meta, src, all)
+	}
 	if err != nil {
 		unlock()
 		return nil, err

@@ -3,13 +3,12 @@ package main
 import (
 	"bytes"
 	"cmp"
+	"context"
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"path/filepath"
 	"slices"
-	"strings"
 
 	"github.com/spf13/pflag"
 	"go.yaml.in/yaml/v3"
@@ -47,21 +46,12 @@ const maxJobFile = 1 << 20
 
 // readJobFile reads the file called name, or stdin for "-". Its errors name the
 // line.
-func readJobFile(name string, stdin io.Reader) (*jobFile, error) {
-	in := stdin
-	if name != "-" {
-		file, err := os.Open(name)
-		if err != nil {
-			return nil, usage("read jobs: %w", err)
-		}
-		defer file.Close()
-		in = file
-	}
-	text, err := io.ReadAll(io.LimitReader(in, maxJobFile+1))
-	if err == nil && len(text) > maxJobFile {
-		err = fmt.Errorf("the file is larger than %d bytes", maxJobFile)
-	}
-	if err != nil {
+func readJobFile(ctx context.Context, name string, stdin io.Reader) (*jobFile, error) {
+	text, err := readSmall(ctx, name, stdin, maxJobFile)
+	switch {
+	case ctx.Err() != nil:
+		return nil, context.Cause(ctx)
+	case err != nil:
 		return nil, usage("read jobs: %w", err)
 	}
 	f, err := parseJobFile(text)
@@ -79,7 +69,7 @@ func parseJobFile(text []byte) (*jobFile, error) {
 	var doc, more yaml.Node
 	in := yaml.NewDecoder(bytes.NewReader(text))
 	if err := in.Decode(&doc); err != nil && err != io.EOF {
-		return nil, errors.New(strings.TrimPrefix(err.Error(), "yaml: "))
+		return nil, notYAML(text, err)
 	}
 	if in.Decode(&more) != io.EOF {
 		return nil, errors.New("it has a second document (behind ---), whose jobs would not be run")

@@ -68,18 +68,43 @@ func setAgain(flags *pflag.FlagSet, name, text string) error {
 }
 
 // open opens the run of this command that has not ended, or plans a new one.
-// The caller holds the lock of its key.
-func (j *job) open(ctx context.Context, m ledger.Meta, src *source) (*ledger.Ledger, error) {
+// The caller holds the lock of its key, and has listed all runs since.
+func (j *job) open(ctx context.Context, m ledger.Meta, src *source, all []ledger.Info) (*ledger.Ledger, error) {
 	if !j.fresh {
-		run, err := j.store.Find(ctx, m.Key())
+		run, err := j.store.Find(ctx, all, m.Key())
 		if err != nil {
 			return nil, err
 		}
 		if run != "" {
 			return j.reopen(ctx, run)
 		}
+		if !src.temp && src.list == nil { // what comes from a pipe may be anything each time
+			j.sayChanged(m, all)
+		}
 	}
 	return j.plan(ctx, m, src)
+}
+
+// sayChanged says that the run that begins now is not the one of the same input
+// that was begun before and has not ended, because the input or the options have
+// changed. Who has mended a file in the middle of a run may expect to go on with it.
+func (j *job) sayChanged(m ledger.Meta, all []ledger.Info) {
+	for _, i := range slices.Backward(all) {
+		o := i.Meta
+		if i.Err != nil || o.Kind != m.Kind || o.Endpoint != m.Endpoint || o.SDKAppID != m.SDKAppID || o.Input != m.Input {
+			continue
+		}
+		if !i.Waits() {
+			return
+		}
+		what := "bytes"
+		if o.InputSHA256 == m.InputSHA256 {
+			what = "options"
+		}
+		j.log.Warn(fmt.Sprintf("run %s of %s has not ended, but had other %s: this is a new run, from the first row on. chatbatch resume %s%s goes on with the other",
+			i.Run, m.Input, what, i.Run, j.runsDirFlag()), "settled", i.Books.Succeeded+i.Books.Failed, "rows", i.Books.Rows)
+		return
+	}
 }
 
 // reopen opens a run to go on with it, and says so.

@@ -51,7 +51,7 @@ func runCommand(w world) *cobra.Command {
 		Long:  runHelp + exitHelp,
 		Args:  cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			f, err := readJobFile(args[0], w.stdin)
+			f, err := readJobFile(cmd.Context(), args[0], w.stdin)
 			if err != nil {
 				return err
 			}
@@ -157,7 +157,12 @@ func (j *job) prepare(ctx context.Context, all []*member, conn *connection, tota
 			return m.named(err)
 		}
 	}
-	if err := j.rejoin(ctx, all); err != nil {
+	runs, err := j.store.List(ctx)
+	if err != nil {
+		return err
+	}
+	j.store.Sweep()
+	if err := j.rejoin(ctx, all, runs); err != nil {
 		return err
 	}
 	for _, listing := range []bool{false, true} {
@@ -165,7 +170,7 @@ func (j *job) prepare(ctx context.Context, all []*member, conn *connection, tota
 			if m.allGroups != listing || m.unlock == nil || m.ended {
 				continue
 			}
-			l, err := m.open(ctx, m.meta, m.src)
+			l, err := m.open(ctx, m.meta, m.src, runs)
 			if err != nil {
 				return m.named(err)
 			}
@@ -188,13 +193,9 @@ func (m *member) take(ctx context.Context) error {
 // rejoin finds out which jobs were begun together and have ended, while others
 // of them have not: they are not run again when the same command goes on with
 // those.
-func (j *job) rejoin(ctx context.Context, all []*member) error {
-	infos, err := j.store.List(ctx)
-	if err != nil {
-		return err
-	}
+func (j *job) rejoin(ctx context.Context, all []*member, runs []ledger.Info) error {
 	newest := map[string]ledger.Info{} // run, by key
-	for _, i := range infos {
+	for _, i := range runs {
 		if i.Err == nil && i.State != ledger.Planning {
 			newest[i.Meta.Key()] = i
 		}
@@ -261,7 +262,29 @@ func (j *job) members(f *jobFile) ([]*member, error) {
 		}
 		all = append(all, m)
 	}
-	return all, nil
+	return all, apart(all)
+}
+
+// apart refuses jobs of which one writes what another reads. They run side by side:
+// the input might be lost, and is in no case what the other has written.
+func apart(all []*member) error {
+	writers := map[string]string{} // jobs, by what they write
+	for _, m := range all {
+		if m.target != "" && m.target != stdoutName {
+			writers[real(m.target)] = m.jobEntry.name
+		}
+	}
+	for _, m := range all {
+		if m.input == "" || m.input == "-" || len(writers) == 0 {
+			continue
+		}
+		name, err := filepath.Abs(m.input)
+		if writer := writers[real(name)]; err == nil && writer != "" {
+			return fmt.Errorf("the output of job %s is the input of job %s, and would be overwritten: jobs run side by side, not one after the other",
+				writer, m.jobEntry.name)
+		}
+	}
+	return nil
 }
 
 // real is the name of a file without symbolic links, whether it is there or not.

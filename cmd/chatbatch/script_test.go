@@ -147,7 +147,7 @@ func sim(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) != 1 {
 		ts.Fatalf("usage: sim FILE")
 	}
-	s, _, err := newSimulator(ts.MkAbs(args[0]), chatsim.Scenario{})
+	s, _, err := newSimulator(context.Background(), ts.MkAbs(args[0]), chatsim.Scenario{})
 	ts.Check(err)
 	st := stageOf(ts)
 	if st.sim != nil {

@@ -75,7 +75,7 @@ func (j *job) connect(ctx context.Context, doing, endpoint string) (*connection,
 	scenario, sim := strings.CutPrefix(endpoint, simEndpoint)
 	var err error
 	if sim {
-		err = j.useSimulator(c, scenario)
+		err = j.useSimulator(ctx, c, scenario)
 	} else {
 		err = j.useServer(c, j.w)
 	}
@@ -92,8 +92,8 @@ func (j *job) connect(ctx context.Context, doing, endpoint string) (*connection,
 }
 
 // useSimulator puts a Chat API into the process.
-func (o *options) useSimulator(c *connection, scenario string) error {
-	sim, sc, err := newSimulator(scenario, chatsim.Scenario{
+func (o *options) useSimulator(ctx context.Context, c *connection, scenario string) error {
+	sim, sc, err := newSimulator(ctx, scenario, chatsim.Scenario{
 		Open: true, QPS: o.qps, QPSScope: o.qpsScope, Latency: 20 * time.Millisecond, Jitter: 10 * time.Millisecond,
 	})
 	if err != nil {

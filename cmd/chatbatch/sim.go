@@ -1,17 +1,18 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"maps"
 	"net"
 	"net/http"
-	"os"
 	"slices"
 	"time"
 
 	"github.com/spf13/cobra"
+	"go.yaml.in/yaml/v3"
 
 	"chatbatch/io/chat/chatsim"
 )
@@ -33,7 +34,7 @@ says what it has seen.`,
 			if err := fromEnvironment(cmd, w.getenv); err != nil {
 				return err
 			}
-			sim, _, err := newSimulator(scenario, chatsim.Scenario{Open: true})
+			sim, _, err := newSimulator(cmd.Context(), scenario, chatsim.Scenario{Open: true})
 			if err != nil {
 				return err
 			}
@@ -47,15 +48,20 @@ says what it has seen.`,
 
 // newSimulator makes a Chat API of the scenario file called name, or of otherwise
 // if there is no name.
-func newSimulator(name string, otherwise chatsim.Scenario) (*chatsim.Sim, chatsim.Scenario, error) {
+func newSimulator(ctx context.Context, name string, otherwise chatsim.Scenario) (*chatsim.Sim, chatsim.Scenario, error) {
 	sc := otherwise
 	if name != "" {
-		f, err := os.Open(name)
-		if err != nil {
-			return nil, sc, usage("open scenario: %w", err)
+		text, err := readSmall(ctx, name, nil, maxScenario)
+		switch {
+		case ctx.Err() != nil:
+			return nil, sc, context.Cause(ctx)
+		case err != nil:
+			return nil, sc, usage("read scenario: %w", err)
 		}
-		defer f.Close()
-		if sc, err = chatsim.Parse(f); err != nil {
+		if err := yaml.Unmarshal(text, &yaml.Node{}); err != nil {
+			return nil, sc, usage("%s: %w", name, notYAML(text, err))
+		}
+		if sc, err = chatsim.Parse(bytes.NewReader(text)); err != nil {
 			return nil, sc, usage("%s: %w", name, err)
 		}
 	}
@@ -65,6 +71,9 @@ func newSimulator(name string, otherwise chatsim.Scenario) (*chatsim.Sim, chatsi
 	}
 	return sim, sc, nil
 }
+
+// maxScenario is most bytes of a scenario: 100,000 members with names fit.
+const maxScenario = 16 << 20
 
 // serve answers until ctx ends.
 func serve(ctx context.Context, w world, addr string, sim *chatsim.Sim) error {

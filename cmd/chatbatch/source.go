@@ -93,8 +93,28 @@ func (s *source) identify(ctx context.Context) error {
 	return nil
 }
 
+// openAwaited opens a file of which the opening may last for ever, like that of a
+// FIFO that nobody writes to, and gives up when its context ends.
+func openAwaited(ctx context.Context, name string) (*os.File, error) {
+	type result struct {
+		f   *os.File
+		err error
+	}
+	done := make(chan result, 1)
+	go func() {
+		f, err := os.Open(name)
+		done <- result{f, err}
+	}()
+	select {
+	case r := <-done:
+		return r.f, r.err
+	case <-ctx.Done():
+		return nil, context.Cause(ctx)
+	}
+}
+
 func openFile(ctx context.Context, name, dir string) (f *os.File, temp bool, err error) {
-	if f, err = os.Open(name); err != nil {
+	if f, err = openAwaited(ctx, name); err != nil {
 		return nil, false, err
 	}
 	info, err := f.Stat()
@@ -219,7 +239,8 @@ func (c *checked) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// A reader stops when its context does.
+// A reader stops when its context does. That an input cannot be read is an error of
+// the input, wherever it shows.
 type reader struct {
 	ctx context.Context
 	r   io.Reader
@@ -229,7 +250,11 @@ func (r reader) Read(p []byte) (int, error) {
 	if r.ctx.Err() != nil {
 		return 0, context.Cause(r.ctx)
 	}
-	return r.r.Read(p)
+	n, err := r.r.Read(p)
+	if err != nil && err != io.EOF {
+		err = &codedError{exitInput, err}
+	}
+	return n, err
 }
 
 // An awaited reader reads what may let it wait for ever, like a terminal, and

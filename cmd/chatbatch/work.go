@@ -190,13 +190,20 @@ func (j *job) nextCommand(m ledger.Meta, s ledger.Summary) string {
 			text += " -o " + quoted(retryName(j.target))
 		}
 	}
-	if j.runsDir != "" {
-		text += " --runs-dir " + quoted(j.store.Dir)
-	}
-	if name, err := filepath.Abs(j.keyFile); j.keyFile != "" && err == nil {
-		text += " --secret-key-file " + quoted(name)
+	if text += j.runsDirFlag(); j.keyFile != "" {
+		if name, err := filepath.Abs(j.keyFile); err == nil {
+			text += " --secret-key-file " + quoted(name)
+		}
 	}
 	return text
+}
+
+// runsDirFlag is the end of a command that needs the directory of the runs.
+func (j *job) runsDirFlag() string {
+	if j.runsDir == "" {
+		return ""
+	}
+	return " --runs-dir " + quoted(j.store.Dir)
 }
 
 // quoted writes a word for a shell.

@@ -338,6 +338,11 @@ func (s Store) info(ctx context.Context, run string) Info {
 	return i
 }
 
+// Waits says that the run has begun and can be gone on with.
+func (i Info) Waits() bool {
+	return i.Err == nil && i.State != Planning && !(i.State == Finished && i.Reported)
+}
+
 // Find returns the run that goes on when the command of this key is given again,
 // or "" if a new one must begin: the newest run of the key, if it is planned and
 // not finished, or finished without its reports. (A run that was left behind
@@ -347,15 +352,10 @@ func (s Store) info(ctx context.Context, run string) Info {
 // A run of the key that cannot be read is an error, unless there is a newer one:
 // nobody knows what it has sent.
 //
-// The caller holds the lock of the key. Runs of the key whose planning never
-// ended are removed: nobody can be planning them any more. So is what else killed
-// processes have left, see Sweep.
-func (s Store) Find(ctx context.Context, key string) (string, error) {
-	list, err := s.List(ctx)
-	if err != nil {
-		return "", err
-	}
-	s.Sweep()
+// The caller holds the lock of the key, and has listed the runs since: many keys need
+// one list. Runs of the key whose planning never ended are removed: nobody can be
+// planning them any more.
+func (s Store) Find(ctx context.Context, list []Info, key string) (string, error) {
 	for n := len(list) - 1; n >= 0; n-- {
 		switch i := list[n]; {
 		case i.Err != nil && s.keyOf(ctx, i.Run) == key:

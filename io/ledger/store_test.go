@@ -90,8 +90,8 @@ func TestNewRun(t *testing.T) {
 			t.Fatalf("got %q", id)
 		}
 		begin(id, "")
-		if found, err := s.Find(ctx, key); found != id || err != nil {
-			t.Errorf("%q, %v goes on, want %q", found, err, id)
+		if run, err := found(t, s, key); run != id || err != nil {
+			t.Errorf("%q, %v goes on, want %q", run, err, id)
 		}
 	}
 }
@@ -149,7 +149,7 @@ func TestFindAndList(t *testing.T) {
 	key := meta("").Key()
 	find := func(want string) {
 		t.Helper()
-		if got, err := s.Find(ctx, key); got != want || err != nil {
+		if got, err := found(t, s, key); got != want || err != nil {
 			t.Errorf("Find: got %q, %v, want %q", got, err, want)
 		}
 	}
@@ -195,6 +195,7 @@ func TestFindAndList(t *testing.T) {
 	must(t, os.Chtimes(filepath.Join(s.Dir, "20260101T000000.000Z-000061"), old, old))
 	must(t, os.WriteFile(filepath.Join(s.Dir, "notes.txt"), nil, 0o600))
 	find("r2")
+	s.Sweep()
 	var names, states []string
 	for _, i := range mustList(t, s) {
 		names = append(names, i.Run)
@@ -442,21 +443,21 @@ func TestFindAnUnreadableRun(t *testing.T) {
 			must(t, spoil(path))
 			must(t, os.Chtimes(filepath.Dir(path), time.Now(), time.Now().Add(-time.Hour)))
 			for range 2 {
-				run, err := s.Find(t.Context(), meta("").Key())
+				run, err := found(t, s, meta("").Key())
 				if err == nil || !strings.Contains(err.Error(), "run r1") || !strings.Contains(err.Error(), "--fresh") {
 					t.Errorf("got %q, %v, want an error that names the run and --fresh", run, err)
 				}
 			}
 			other := meta("")
 			other.Kind = "marks delete"
-			if run, err := s.Find(t.Context(), other.Key()); run != "" || err != nil {
+			if run, err := found(t, s, other.Key()); run != "" || err != nil {
 				t.Errorf("another command: got %q, %v", run, err)
 			}
 			l, err := s.Create(t.Context(), meta("r2"))
 			must(t, err)
 			planSmall(t, l)
 			must(t, l.Close())
-			if run, err := s.Find(t.Context(), meta("").Key()); run != "r2" || err != nil {
+			if run, err := found(t, s, meta("").Key()); run != "r2" || err != nil {
 				t.Errorf("with a newer run: got %q, %v", run, err)
 			}
 		})
@@ -483,4 +484,14 @@ func TestDirectoryIsGoneMeanwhile(t *testing.T) {
 			}
 		})
 	}
+}
+
+// found is the run that goes on when the command of a key is given again.
+func found(t *testing.T, s Store, key string) (string, error) {
+	t.Helper()
+	list, err := s.List(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s.Find(t.Context(), list, key)
 }

@@ -2,10 +2,12 @@ package report
 
 import (
 	"bytes"
+	"encoding/base64"
 	"encoding/csv"
 	"strconv"
 	"strings"
 	"unicode"
+	"unicode/utf8"
 
 	"github.com/go-json-experiment/json/jsontext"
 
@@ -55,8 +57,8 @@ func (f *csvForm) unprocessed(dst []byte, r ledger.RowOutcome) []byte {
 }
 
 // jsonlForm adds the reserved keys at the end of the row's object. A line that
-// is no JSON object comes as one whose _raw is that line. (JSON cannot hold bytes
-// that are not UTF-8: in _raw they become U+FFFD.)
+// is no JSON object comes as one whose _raw is that line; JSON cannot hold bytes
+// that are not UTF-8, so a line with such bytes is {"base64":"…"} there.
 type jsonlForm struct{ newLine, run string }
 
 func (f *jsonlForm) header(bool) string { return "" }
@@ -64,6 +66,9 @@ func (f *jsonlForm) header(bool) string { return "" }
 func (f *jsonlForm) failed(dst []byte, r ledger.RowOutcome) []byte {
 	text := strings.TrimSpace(r.Raw)
 	switch {
+	case !utf8.ValidString(r.Raw):
+		dst = append(dst, `{"_raw":{"base64":"`...)
+		dst = append(base64.StdEncoding.AppendEncode(dst, []byte(r.Raw)), `"},`...)
 	case !jsontext.Value(text).IsValid() || text[0] != '{':
 		dst = append(dst, `{"_raw":`...)
 		dst = append(appendJSON(dst, r.Raw), ',')
@@ -97,10 +102,17 @@ func appendJSON(dst []byte, s string) []byte {
 	return dst
 }
 
+// maxError bounds the text of an error: a row that became too long by it could not
+// be fed back.
+const maxError = 4 << 10
+
 // oneLine makes a text that fits into a field on one line: line ends and other
 // control characters are spaces, bytes that are not UTF-8 are U+FFFD. (A row with
 // such bytes would be refused when the file is fed back.)
 func oneLine(s string) string {
+	if len(s) > maxError {
+		s = strings.ToValidUTF8(s[:maxError], "") + "…"
+	}
 	s = strings.ReplaceAll(s, "\r\n", " ")
 	return strings.Map(func(r rune) rune {
 		if unicode.IsControl(r) || r == '\u2028' || r == '\u2029' {

@@ -13,6 +13,7 @@ import (
 	"strings"
 	"testing"
 	"time"
+	"unicode/utf8"
 
 	"github.com/google/go-cmp/cmp"
 	"pgregory.net/rapid"
@@ -91,7 +92,7 @@ func TestJSONL(t *testing.T) {
 	failed, unprocessed, _ := Files(dir, "jsonl")
 	golden(t, failed, `{"_line":3,"_class":"bad_row","_code":0,"_error":"column marks: \"010\" is not a mark , it has a leading zero","_attempts":0,"_run":"r1"}
 {"account":"a2","x":{"y":"}"},"_line":4,"_class":"refused","_code":10004,"_error":"群组 unknown","_attempts":3,"_run":"r1"}
-{"_raw":"{\"a\":1,\"a\":2}<`+"\ufffd"+`","_line":6,"_class":"bad_row","_code":0,"_error":"record on line 6: wrong number of fields","_attempts":0,"_run":"r1"}
+{"_raw":{"base64":"eyJhIjoxLCJhIjoyfTz/"},"_line":6,"_class":"bad_row","_code":0,"_error":"record on line 6: wrong number of fields","_attempts":0,"_run":"r1"}
 `)
 	golden(t, unprocessed, "{\"account\":\"a3\"}\n{\"account\":\"a5\"}\n")
 }
@@ -399,5 +400,12 @@ func TestTable(t *testing.T) {
 	must(t, Table(&colored, sum, Pace{}, examples, true))
 	if !strings.Contains(colored.String(), "\x1b[31mfailed\x1b[0m") || strings.Contains(colored.String(), "\x1b[33munprocessed") {
 		t.Errorf("colors: %q", colored.String())
+	}
+}
+
+// An error may be long; in a failed file it must not make its row too long to be read.
+func TestLongError(t *testing.T) {
+	if got := oneLine(strings.Repeat("错", maxError)); len(got) > maxError+len("…") || !utf8.ValidString(got) || !strings.HasSuffix(got, "错…") {
+		t.Errorf("got %d bytes, %.9q … %q", len(got), got, got[len(got)-9:])
 	}
 }

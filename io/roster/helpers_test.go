@@ -1,11 +1,13 @@
 package roster
 
 import (
+	"encoding/base64"
 	"encoding/json"
 	"fmt"
 	"strconv"
 	"strings"
 	"testing"
+	"unicode/utf8"
 )
 
 // mark is a row as a job of marks would have it.
@@ -112,12 +114,14 @@ func failedCSV(src Source, texts []string, fail func(i int) failure) string {
 }
 
 // failedJSONL does the same for JSONL: behind the members of an object, or with
-// the text as a string if it is none.
+// the text as a string, or in base64, if it is none.
 func failedJSONL(src Source, texts []string, fail func(i int) failure) string {
 	var b strings.Builder
 	for i, text := range texts {
 		members := fail(i).jsonMembers()
-		if object := map[string]json.RawMessage(nil); json.Unmarshal([]byte(text), &object) != nil || object == nil {
+		if !utf8.ValidString(text) {
+			b.WriteString(`{"_raw":{"base64":"` + base64.StdEncoding.EncodeToString([]byte(text)) + `"},` + members + "}")
+		} else if object := map[string]json.RawMessage(nil); json.Unmarshal([]byte(text), &object) != nil || object == nil {
 			b.WriteString(`{"_raw":` + jsonString(text) + "," + members + "}")
 		} else {
 			end := strings.LastIndexByte(text, '}')

@@ -9,6 +9,7 @@ import (
 	"reflect"
 	"unicode/utf8"
 
+	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
 )
 
@@ -27,7 +28,7 @@ type jsonDecoder[T any] struct {
 	seen  []bool    // by field
 	err   error     // the first one of a value of the row under way
 	cuts  []segment // reserved members of the row under way
-	raw   []byte    // the value of RawKey, quoted
+	raw   []byte    // the value of RawKey, as written
 }
 
 // maxCache bounds the memory for keys, of which a file may have any number.
@@ -76,7 +77,7 @@ func (d *jsonDecoder[T]) object(line []byte, v *T) (raw string, err error) {
 	case isSyntax(err):
 		text, again = cutKeys(line)
 	case d.raw != nil:
-		if text, again = d.inner(); !again {
+		if text, again = inner(d.raw); !again {
 			text, err = line, fmt.Errorf("%s is not the text of one line", RawKey)
 		}
 	case len(d.cuts) > 0:
@@ -108,10 +109,20 @@ func (d *jsonDecoder[T]) tooLong(text []byte) (string, error) {
 	return string(text[:n]), errTooLong(d.max)
 }
 
-// inner is the line that is kept under RawKey.
-func (d *jsonDecoder[T]) inner() ([]byte, bool) {
-	s, err := jsontext.AppendUnquote(nil, d.raw)
-	return s, err == nil && !isBlank(s) && bytes.IndexByte(s, '\n') < 0
+// inner is the line that is kept under RawKey: as a string, or in base64 if it is
+// not UTF-8, which JSON cannot hold.
+func inner(raw []byte) (text []byte, ok bool) {
+	var err error
+	if raw[0] == '"' {
+		text, err = jsontext.AppendUnquote(nil, raw)
+	} else {
+		var kept struct {
+			Base64 []byte `json:"base64"`
+		}
+		err = json.Unmarshal(raw, &kept, json.RejectUnknownMembers(true))
+		text = kept.Base64
+	}
+	return text, err == nil && !isBlank(text) && bytes.IndexByte(text, '\n') < 0
 }
 
 // A syntaxError says that a line is not one JSON object.
@@ -174,7 +185,7 @@ func (d *jsonDecoder[T]) member() error {
 	switch {
 	case m.field == reservedKey:
 		d.cuts = append(d.cuts, segment{before: before, start: start, end: int(d.dec.InputOffset())})
-	case m.field == rawKey && value.Kind() == '"':
+	case m.field == rawKey && (value.Kind() == '"' || bytes.HasPrefix(value, []byte(`{"base64":"`))):
 		d.raw = bytes.Clone(value)
 	case m.field >= 0 && d.err == nil:
 		d.err = d.set(m, value)

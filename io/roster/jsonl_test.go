@@ -52,6 +52,9 @@ func TestJSONLRows(t *testing.T) {
 		{"newline in a key", `{"group_id":"g","acc\nount":"","marks":[1]}`, `! column "acc\nount" (account): is empty`},
 		{"raw of several lines", `{"_raw":"a\nb"}`, "! _raw is not the text of one line"},
 		{"raw of nothing", `{"_raw":" "}`, "! _raw is not the text of one line"},
+		{"raw that is no base64", `{"_raw":{"base64":"?"}}`, "! _raw is not the text of one line"},
+		{"raw that is base64 of several lines", `{"_raw":{"base64":"YQpi"}}`, "! _raw is not the text of one line"},
+		{"raw that is another object", `{"_raw":{"level":5},"group_id":"g","account":"ann","marks":[1000]}`, "g/ann [1000]"},
 		{"raw that is no string", `{"_raw":5,"group_id":"g","account":"ann","marks":[1000]}`, "g/ann [1000]"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

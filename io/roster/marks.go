@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 	"strings"
 
 	"github.com/go-json-experiment/json/jsontext"
@@ -43,7 +44,7 @@ func (m *Marks) UnmarshalCSV(s string) error {
 		if err != nil {
 			return err
 		}
-		marks = addMark(marks, mark)
+		marks = append(marks, mark)
 	}
 	return m.set(marks)
 }
@@ -85,27 +86,38 @@ func (m *Marks) fromArray(b []byte) error {
 		if err != nil {
 			return err
 		}
-		marks = addMark(marks, mark)
+		marks = append(marks, mark)
 	}
 	return m.set(marks)
 }
 
+// set keeps each of marks once.
 func (m *Marks) set(marks []uint64) error {
 	if len(marks) == 0 {
 		return errNoMark
 	}
-	*m = append(make(Marks, 0, len(marks)), marks...)
+	once := make(Marks, 0, len(marks))
+	if len(marks) <= fewMarks {
+		for _, mark := range marks {
+			if !slices.Contains(once, mark) {
+				once = append(once, mark)
+			}
+		}
+	} else { // to look through all for each would take seconds for the longest line
+		seen := make(map[uint64]bool, len(marks))
+		for _, mark := range marks {
+			if !seen[mark] {
+				seen[mark] = true
+				once = append(once, mark)
+			}
+		}
+	}
+	*m = once
 	return nil
 }
 
-func addMark(marks []uint64, mark uint64) []uint64 {
-	for _, other := range marks {
-		if other == mark {
-			return marks
-		}
-	}
-	return append(marks, mark)
-}
+// fewMarks is up to how many marks a map is not worth making.
+const fewMarks = 32
 
 // parseMark reads one mark.
 func parseMark(s string) (uint64, error) {

@@ -2,6 +2,7 @@ package roster
 
 import (
 	"encoding/json"
+	"fmt"
 	"strings"
 	"testing"
 
@@ -94,5 +95,17 @@ func TestQuoteIsBounded(t *testing.T) {
 		if got := quote(s); len(got) > 300 || strings.ContainsAny(got, "\n\r") {
 			t.Errorf("got %d bytes: %s", len(got), got)
 		}
+	}
+}
+
+// A line may have as many marks as fit.
+func TestMarksMany(t *testing.T) {
+	var text strings.Builder
+	for i := range 100_000 {
+		fmt.Fprintf(&text, "%d %d ", 1000+i, 1000+i/2)
+	}
+	var m Marks
+	if err := m.UnmarshalCSV(text.String()); err != nil || len(m) != 100_000 || m[0] != 1000 || m[99_999] != 100_999 {
+		t.Errorf("got %d marks, %v", len(m), err)
 	}
 }

@@ -16,7 +16,8 @@ func Reserved() []string {
 }
 
 // RawKey is the key of a JSONL file under which a line that was no JSON object
-// is kept, as a string. It is read in place of the object.
+// is kept: as a string, or as {"base64":"…"} if it is not UTF-8. It is read in
+// place of the object.
 const RawKey = "_raw"
 
 func isReserved(column string) bool {
