@@ -234,6 +234,9 @@ func content(t testing.TB, name string) string {
 	return string(bytes.TrimSpace(b))
 }
 
+// some are the first few of all, or with -full all of them.
+func some[T any](few int, all ...T) []T { return all[:times(min(few, len(all)), len(all))] }
+
 // killed is the exit code of a process that a signal has ended.
 const killed = -1
 
