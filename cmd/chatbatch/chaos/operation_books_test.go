@@ -22,17 +22,8 @@ func TestLookingOn(t *testing.T) {
 			t.Fatal("it was too fast")
 		}
 		run := filepath.Base(p.runDirs()[0])
-		var looks []*process
-		for i := 0; ; i++ {
-			look := p.start([][]string{{"report", run}, {"runs", "show", run}, {"runs", "list"}, {"report", run}}[i%4]...)
-			looks = append(looks, look)
-			look.end().want(t, exitOK)
-			select {
-			case <-c.ended:
-			default:
-				continue
-			}
-			break
+		for i := 0; c.alive(); i++ {
+			p.run([][]string{{"report", run}, {"runs", "show", run}, {"runs", "list"}, {"report", run}}[i%4]...).want(t, exitOK)
 		}
 		e := c.end()
 		e.want(t, exitFailed)

@@ -51,9 +51,7 @@ func overlap(t *testing.T, n int) (lost int) {
 	}
 	under := func() (n int) { // way
 		for _, c := range all {
-			select {
-			case <-c.ended:
-			default:
+			if c.alive() {
 				n++
 			}
 		}

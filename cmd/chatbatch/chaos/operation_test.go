@@ -134,6 +134,16 @@ func (c *process) signal(s os.Signal) {
 	}
 }
 
+// alive says whether it has not ended yet.
+func (c *process) alive() bool {
+	select {
+	case <-c.ended:
+		return false
+	default:
+		return true
+	}
+}
+
 // soon waits for the end of a process that was told to end, and has no reason to wait.
 func (c *process) soon() {
 	c.t.Helper()
