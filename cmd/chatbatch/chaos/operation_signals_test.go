@@ -17,7 +17,7 @@ import (
 // written, nothing else is sent, and the command that is named goes on.
 func TestSignalWithCallsUnderWay(t *testing.T) {
 	t.Parallel()
-	for i := range times(3, 15) {
+	for i := range times(2, 15) {
 		p, sig := newPlace(t), terminating[i%3]
 		input, rows := p.hall("class", 40)
 		h := p.hold(5+i/3, true)
@@ -137,7 +137,7 @@ func TestEndWhilePlanning(t *testing.T) {
 	}
 	input := p.file("big.csv", text.String())
 	p.hold(1, false)
-	for i := range times(12, 80) {
+	for i := range times(6, 80) {
 		after := time.Duration(rand.IntN(150_000)) * time.Microsecond
 		args, want := []string{"marks", "set", input, "--quiet", "--json", "--grace", "0s"}, exitTryLater
 		if i%2 == 0 {

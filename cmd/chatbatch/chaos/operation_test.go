@@ -134,6 +134,16 @@ func (c *process) signal(s os.Signal) {
 	}
 }
 
+// alive says whether it has not ended yet.
+func (c *process) alive() bool {
+	select {
+	case <-c.ended:
+		return false
+	default:
+		return true
+	}
+}
+
 // soon waits for the end of a process that was told to end, and has no reason to wait.
 func (c *process) soon() {
 	c.t.Helper()
@@ -233,6 +243,9 @@ func content(t testing.TB, name string) string {
 	}
 	return string(bytes.TrimSpace(b))
 }
+
+// firstOf are the first few of all, or with -full all of them.
+func firstOf[T any](few int, all ...T) []T { return all[:times(min(few, len(all)), len(all))] }
 
 // killed is the exit code of a process that a signal has ended.
 const killed = -1
