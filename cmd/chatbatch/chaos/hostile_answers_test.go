@@ -90,7 +90,7 @@ func oddAnswers() []oddity {
 // vouches for. If it cannot be read, the call is tried again, and then the run stops
 // and no row has failed.
 func TestOddAnswers(t *testing.T) {
-	for _, o := range every(oddAnswers(), 6) {
+	for _, o := range every(oddAnswers(), 8) {
 		t.Run(o.name, func(t *testing.T) {
 			t.Parallel()
 			h := newHostile(t)
@@ -215,7 +215,7 @@ func oddPages() map[string][]oddity {
 // group is whole or it fails; and no list is read for ever.
 func TestOddPages(t *testing.T) {
 	for kind, oddities := range oddPages() {
-		for _, o := range every(oddities, 8) {
+		for _, o := range every(oddities, 10) {
 			t.Run(kind+", "+o.name, func(t *testing.T) {
 				t.Parallel()
 				h := newHostile(t)

@@ -55,7 +55,7 @@ func eachCode(t *testing.T, f func(t *testing.T, m meaning, code int)) {
 	all := map[string]coded{}
 	for m, list := range codes() {
 		for i, code := range list {
-			if *full || i == 0 && m%3 == 1 {
+			if *full || i == 0 && (m == perhaps || m == signOrRow) {
 				all[fmt.Sprint(code)] = coded{m, code}
 			}
 		}
@@ -121,7 +121,7 @@ func TestCodeOfAGroup(t *testing.T) {
 		case m == perhaps:
 			class = "refused"
 		}
-		for _, of := range []func(h *hostile) job{(*hostile).twoCounts, (*hostile).twoSets} {
+		for _, of := range []func(h *hostile) job{(*hostile).twoSets, (*hostile).twoCounts}[:times(1, 2)] {
 			h := newHostile(t)
 			j := of(h)
 			h.misbehaves(func(c *call) bool {
@@ -185,7 +185,7 @@ func TestCodeForEver(t *testing.T) {
 	eachCode(t, func(t *testing.T, m meaning, code int) {
 		names := slices.Sorted(maps.Keys(jobsOfAllKinds()))
 		for i, name := range names {
-			if want := max(code, 0) % len(names); i != want && (*full || name != "unread set") {
+			if i != max(code, 0)%len(names) {
 				continue
 			}
 			h, of := newHostile(t), jobsOfAllKinds()[name]
@@ -260,9 +260,9 @@ func TestForbidden(t *testing.T) {
 // smaller is refused.
 func TestTooMuchAsked(t *testing.T) {
 	t.Parallel()
-	for _, most := range []int{7, 0} {
+	for _, most := range []int{7, 0}[:times(1, 2)] {
 		h := newHostile(t)
-		for _, j := range []job{h.set(4, 60), h.export("members", "Public", 2, 450), h.export("members", "Community", 2, 300)}[:times(2, 3)] {
+		for _, j := range []job{h.set(4, 60), h.export("members", "Public", 2, 450), h.export("members", "Community", 2, 300)}[:times(1, 3)] {
 			h.misbehaves(func(c *call) bool {
 				list, _ := c.body["MemberList"].([]any)
 				limit, _ := c.body["Limit"].(float64)

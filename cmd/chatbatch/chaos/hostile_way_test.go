@@ -65,7 +65,7 @@ func TestNoWay(t *testing.T) {
 		"black hole":  {blackHole, exitStopped, "no answer within 3.1s"},
 		"silent":      {silent, exitStopped, "no answer within 3.1s"},
 		"hangs up":    {hangsUp, exitStopped, "the server does not answer"},
-	}, "expired", "no name", "plain http"), func(t *testing.T, way noWay) {
+	}, "expired", "no name"), func(t *testing.T, way noWay) {
 		h := newHostile(t)
 		j := h.set(2, 30)
 		at := h.env[0]

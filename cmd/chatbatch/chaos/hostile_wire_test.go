@@ -128,7 +128,7 @@ func jobsOfAllKinds() map[string]func(h *hostile) job {
 func TestWire(t *testing.T) {
 	t.Parallel()
 	faults := wireFaults()
-	together(t, some(jobsOfAllKinds(), "marks set", "unread set", "export members of Community"), func(t *testing.T, of func(h *hostile) job) {
+	together(t, some(jobsOfAllKinds(), "marks set", "export members of Community"), func(t *testing.T, of func(h *hostile) job) {
 		for round := range times(1, 8) {
 			h := newHostile(t)
 			j := of(h)
@@ -198,7 +198,7 @@ func TestRedirected(t *testing.T) {
 	t.Cleanup(func() { other.Close() })
 	go func() { _ = other.Serve(l) }()
 	statuses := []int{301, 302, 303, 307, 308}
-	for _, status := range statuses[:times(2, len(statuses))] {
+	for _, status := range statuses[:times(1, len(statuses))] {
 		h := newHostile(t)
 		j := h.set(2, 30)
 		h.misbehaves(func(c *call) bool {
@@ -221,6 +221,9 @@ func TestRedirected(t *testing.T) {
 // Answers that are far too large, or never end, cost little memory, and fail no row for
 // good: what they have stopped goes on when the server is well.
 func TestEndless(t *testing.T) {
+	if buildFlags != nil {
+		t.Skip("the memory of a program with the race detector is not its own; see make chaos")
+	}
 	t.Parallel()
 	for name, answer := range some(map[string]func(c *call) bool{
 		"100 MB":           noise("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", "10\r\n0123456789abcdef\r\n"),
@@ -228,7 +231,7 @@ func TestEndless(t *testing.T) {
 		"of gzip":          zipped(100, 1<<20),
 		"of blanks":        noise("HTTP/1.0 200 OK\r\n\r\n", " "),
 		"a list that ends": body(`{"ErrorCode":0,"MemberList":[{}` + strings.Repeat(",{}", 5<<20) + "]}"),
-	}, "a list", "of gzip") {
+	}, "a list") {
 		t.Run(name, func(t *testing.T) {
 			h := newHostile(t)
 			for _, j := range []job{h.set(20, 20), h.count(4, 30), h.export("members", "Public", 20, 20), h.export("online", "AVChatRoom", 20, 20)}[:times(1, 4)] {
