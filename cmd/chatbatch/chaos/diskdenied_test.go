@@ -1,3 +1,5 @@
+//go:build linux
+
 package chaos
 
 import (
@@ -146,8 +148,8 @@ func TestLimitedFileSize(t *testing.T) {
 	rows := p.classRows(20, 60)
 	name := p.roster("class.csv", classHeader, rows)
 	groups, want := p.exportOf(40, 300)
-	for i := range times(5, 25) {
-		limit := fmt.Sprintf("-f %d", 8+(i*i*9+i*31)%1200) // blocks of 512 bytes, or of 1 KiB
+	for i := range times(2, 25) {
+		limit := fmt.Sprintf("-f %d", 8+(times(7, 1)*i*(9*i+31))%1200) // blocks of 512 bytes, or of 1 KiB
 		args := []string{"marks", "set", name, "--chunk-size", "3", "--json", "--quiet", "--fresh", "--runs-dir", filepath.Join(p.dir, fmt.Sprint(i))}
 		before := p.api.count()
 		e := p.limited(limit, args...).begin().end()
@@ -181,8 +183,8 @@ func TestFewFileDescriptors(t *testing.T) {
 	p := newPlace(t)
 	rows := p.classRows(10, 60)
 	name := p.roster("class.csv", classHeader, rows)
-	for i := range times(4, 20) {
-		limit := fmt.Sprintf("-n %d", 10+3*i)
+	for i := range times(2, 20) {
+		limit := fmt.Sprintf("-n %d", 13+3*i)
 		args := []string{"marks", "set", name, "--chunk-size", "5", "--retries", "30", "--json", "--quiet", "--runs-dir", filepath.Join(p.dir, fmt.Sprint(i))}
 		before := p.api.count()
 		e := p.limited(limit, args...).begin().end()

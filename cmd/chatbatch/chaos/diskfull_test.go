@@ -1,3 +1,5 @@
+//go:build linux
+
 package chaos
 
 import (
@@ -26,7 +28,7 @@ func TestDiskFullWhilePlanning(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	tries := times(8, 40)
+	tries := times(4, 40)
 	for i := range tries {
 		d.resize(int(info.Size()) * 4 * (i + 1) / tries / 4096 * 4096)
 		c := p.command("marks", "set", name, "--chunk-size", "20", "--quiet")
@@ -102,7 +104,7 @@ func (p *place) fullAt(d *disk, command string, n int64, left int64) {
 // room left. What is settled then is settled; the same command sends the rest.
 func TestDiskFullWhileSending(t *testing.T) {
 	t.Parallel()
-	for i := range times(4, 40) {
+	for i := range times(2, 40) {
 		t.Run(fmt.Sprint(i), func(t *testing.T) {
 			p := newPlace(t)
 			d := p.stateOn(16 << 20)
@@ -177,7 +179,7 @@ func TestDiskFullWhileCounting(t *testing.T) {
 // fit. The books are kept, and the same command writes them.
 func TestDiskFullForReports(t *testing.T) {
 	t.Parallel()
-	for i := range times(4, 30) {
+	for i := range times(2, 30) {
 		t.Run(fmt.Sprint(i), func(t *testing.T) {
 			p := newPlace(t)
 			d := p.stateOn(16 << 20)
@@ -246,7 +248,7 @@ func (p *place) exported(name, want string) (lost int) {
 // are fetched or published.
 func TestDiskFullWhileExporting(t *testing.T) {
 	t.Parallel()
-	for i := range times(4, 30) {
+	for i := range times(2, 30) {
 		t.Run(fmt.Sprint(i), func(t *testing.T) {
 			p := newPlace(t)
 			d, out := p.stateOn(16<<20), p.newDisk("out", 1<<20)

@@ -1,3 +1,5 @@
+//go:build linux
+
 package chaos
 
 import (
@@ -232,6 +234,9 @@ func TestStrangeRunsDirs(t *testing.T) {
 	}
 	long := strings.Repeat(strings.Repeat("d", 200)+"/", 4)
 	for _, dir := range []string{"with a blank", "100%20?x=1#y&z", "link", "it's \"so\"", "班级", "-dash", long, strings.Repeat(long, 4)} {
+		if !*full && len(dir)%3 > 0 {
+			continue
+		}
 		args := []string{"marks", "set", name, "--chunk-size", "5", "--workers", "2", "--json", "--quiet", "--runs-dir", dir}
 		c := p.command(args...)
 		e := p.signalAt(c, "modify_user_info", 10, syscall.SIGTERM).end()
