@@ -16,7 +16,6 @@ import (
 // A deed is a command that is killed and given again, in a place of its own.
 type deed struct {
 	*place
-	name    string
 	args    []string
 	target  string   // file of an export; "": it is none
 	earlier []string // runs that were there before

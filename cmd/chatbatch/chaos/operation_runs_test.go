@@ -140,37 +140,6 @@ func waiter(t *testing.T, how os.Signal) int {
 	return p.wrong(s.Run, classHeader, rows) + p.wrongMarks(rows)
 }
 
-// Who has waited longer than another is not before it: a run that was begun last is the
-// one that goes on, however old its process, and whatever the clock said.
-func TestNewestRunGoesOn(t *testing.T) {
-	t.Parallel()
-	for i := range times(1, 5) {
-		p := newPlace(t)
-		input, rows := p.hall("class", 8)
-		args := []string{"marks", "set", input, "--chunk-size", "1", "--workers", "1", "--grace", "0s", "--json"}
-		p.run(args...).want(t, exitOK)
-		// As if the clock had been set back by years, or hours, since.
-		later := time.Now().Add(time.Duration(1+i*1000)*time.Hour).UTC().Format("20060102T150405.000Z") + "-abcdef"
-		if err := os.Rename(p.runDirs()[0], filepath.Join(p.runs(), later)); err != nil {
-			t.Fatal(err)
-		}
-		h := p.hold(12, false)
-		c := p.start(args...)
-		c.arrived(p, 12)
-		c.signal(syscall.SIGTERM)
-		interrupted := c.end()
-		interrupted.want(t, exitInterrupted)
-		h.release()
-		e := p.run(args...)
-		e.want(t, exitOK, "resuming run")
-		s := p.summary(e)
-		if s.Run != p.summary(interrupted).Run || s.Run < later {
-			t.Errorf("run %s went on, behind %s", s.Run, later)
-		}
-		tried.add("a run that is interrupted after the clock was set back", 1, p.wrong(s.Run, classHeader, rows))
-	}
-}
-
 // Different runs side by side on one directory of state have one budget.
 func TestSideBySide(t *testing.T) {
 	t.Parallel()
