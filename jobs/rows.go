@@ -34,11 +34,15 @@ func (r *Runner) settleRows(soft context.Context, call *Caller, k RowKind, c led
 		open = append(open, i)
 	}
 	err := call.Each(soft, len(open), func(ctx context.Context, call *Caller, i int) error {
-		return rows.settle(ctx, call, open[i])
+		err := rows.settle(ctx, call, open[i])
+		if refused, ok := refusalOf(err); ok {
+			err = &RunRefusedError{refused}
+		}
+		if err != nil {
+			r.halt(err)
+		}
+		return err
 	})
-	if refused, ok := refusalOf(err); ok {
-		return &RunRefusedError{refused}
-	}
 	if err != nil {
 		return err
 	}

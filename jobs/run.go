@@ -39,8 +39,9 @@ type Runner struct {
 	Rows      int64         // of the run, for MaxErrors as a share
 	Failed    int64         // rows that have failed before this process, for MaxErrors
 
-	slots chan struct{} // one for each call that may be under way
-	ahead chan struct{} // a place for each chunk or row between its note and its first turn
+	slots chan struct{}           // one for each call that may be under way
+	halt  context.CancelCauseFunc // ends the run; before a slot is given back, so that nobody begins then
+	ahead chan struct{}           // a place for each chunk or row between its note and its first turn
 
 	mu     sync.Mutex
 	groups map[string]ledger.Outcome // under mu; of all rows of a group that are not settled yet
@@ -94,7 +95,10 @@ func (e *RunRefusedError) Error() string {
 func (r *Runner) Run(ctx context.Context) error {
 	hard, kill := context.WithCancel(context.WithoutCancel(ctx))
 	defer kill()
-	group, soft := errgroup.WithContext(ctx)
+	stopping, halt := context.WithCancelCause(ctx)
+	defer halt(nil)
+	r.halt = halt
+	group, soft := errgroup.WithContext(stopping)
 	// One grace time for all reasons to stop: a signal, a guard, a refusal.
 	context.AfterFunc(soft, func() {
 		t := time.NewTimer(r.Grace)
@@ -204,7 +208,11 @@ func (r *Runner) alone(soft context.Context, call *Caller, c ledger.Chunk, worke
 // work settles one chunk and gives its slot back.
 func (r *Runner) work(soft context.Context, call *Caller, c ledger.Chunk) error {
 	defer func() { <-r.slots }()
-	return r.settle(soft, call, c)
+	err := r.settle(soft, call, c)
+	if err != nil {
+		r.halt(err)
+	}
+	return err
 }
 
 // settle brings one chunk to its end: it is in the ledger when settle returns
