@@ -129,7 +129,8 @@ func (j *job) books(ctx context.Context, l *ledger.Ledger) (ledger.Summary, erro
 			return ledger.Summary{}, err
 		}
 	}
-	sum, err := report.Write(ctx, l, j.store.Path(l.Meta().Run))
+	m := l.Meta()
+	sum, err := report.Write(ctx, l, j.store.Path(m.Run), func(s ledger.Summary) report.Next { return j.next(m, s) })
 	if err != nil {
 		return sum, err
 	}
@@ -143,7 +144,7 @@ func (j *job) books(ctx context.Context, l *ledger.Ledger) (ledger.Summary, erro
 		if published != "" {
 			fmt.Fprintln(j.w.stderr, published)
 		}
-		fmt.Fprintln(j.w.stderr, j.nextCommand(l.Meta(), sum))
+		fmt.Fprintln(j.w.stderr, j.nextCommand(m, sum))
 	}
 	if j.json && j.telling == nil {
 		if err := json.NewEncoder(j.w.stdout).Encode(sum); err != nil {
@@ -164,24 +165,39 @@ func (j *job) books(ctx context.Context, l *ledger.Ledger) (ledger.Summary, erro
 // to do next, to be pasted as it stands. Credentials are not in it.
 func (j *job) nextCommand(m ledger.Meta, s ledger.Summary) string {
 	text := "files: " + j.store.Path(m.Run)
-	switch {
-	case s.State != ledger.Finished:
-		text += "\nnext:  chatbatch resume " + m.Run
-	case s.Failed == 0:
-		return text
-	case s.Failed == s.ByClass[jobs.ClassBadRow]:
-		failed, _, _ := report.Files(j.store.Path(m.Run), m.Format)
-		return text + fmt.Sprintf("\nnext:  mend the bad rows in %s, and run it: chatbatch %s FILE", quoted(failed), m.Kind)
-	default:
-		text += "\nnext:  chatbatch retry " + m.Run
-		if isExport(m.Kind) {
-			text += " -o " + quoted(retryName(j.target))
-		}
-	}
-	if j.runsDir != "" {
-		text += " --runs-dir " + quoted(j.store.Dir)
+	if next := j.next(m, s); next.Command != "" {
+		text += "\nnext:  " + strings.TrimLeft(next.Say+" "+next.Command, " ")
 	}
 	return text
+}
+
+// next is what can be done after this run.
+func (j *job) next(m ledger.Meta, s ledger.Summary) report.Next {
+	return nextStep(j.store, j.runsDir != "", j.target, m, s)
+}
+
+// nextStep says what can be done after a run in store; named says that its
+// directory must be named, and target is the file of an export.
+func nextStep(store ledger.Store, named bool, target string, m ledger.Meta, s ledger.Summary) report.Next {
+	var command string
+	switch {
+	case s.State != ledger.Finished:
+		command = "chatbatch resume " + m.Run
+	case s.Failed == 0:
+		return report.Next{}
+	case s.Failed == s.ByClass[jobs.ClassBadRow]:
+		failed, _, _ := report.Files(store.Path(m.Run), m.Format)
+		return report.Next{Say: "mend the bad rows in " + quoted(failed) + ", and run it:", Command: "chatbatch " + m.Kind + " FILE"}
+	default:
+		command = "chatbatch retry " + m.Run
+		if isExport(m.Kind) {
+			command += " -o " + quoted(retryName(target))
+		}
+	}
+	if named {
+		command += " --runs-dir " + quoted(store.Dir)
+	}
+	return report.Next{Command: command}
 }
 
 // quoted writes a word for a shell.
