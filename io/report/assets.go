@@ -46,6 +46,15 @@ func (e *elements) HTML() template.HTML {
 	return template.HTML(b.String())
 }
 
+// licences are those of the libraries, as a comment: a page is a copy of them.
+func licences(names ...string) template.HTML {
+	var b strings.Builder
+	for _, name := range names {
+		b.WriteString("<!--\n" + name + "\n" + asset("npm/"+name+".LICENSE") + "-->\n")
+	}
+	return template.HTML(b.String())
+}
+
 // sources are their hashes, for the policy.
 func (e *elements) sources() string {
 	var b strings.Builder

@@ -37,17 +37,17 @@ func TestHostileTextIsInert(t *testing.T) {
 	// What a script would do that was let in: the policy stands in its way.
 	wants(b, "(() => { const s = document.createElement('script'); s.textContent = 'window.evil = 1'; document.body.append(s); s.remove(); return window.evil === undefined; })()", true)
 	wants(b, "fetch('http://127.0.0.1:9/').then(() => false, () => true)", true)
-	refusals := 0
+	// It says so, and there is no other trouble.
 	b.mu.Lock()
+	defer b.mu.Unlock()
+	if len(b.trouble) < 2 {
+		t.Errorf("the policy refused nothing: %q", b.trouble)
+	}
 	for _, what := range b.trouble {
-		if strings.Contains(what, "Content Security Policy") {
-			refusals++
+		if !strings.HasPrefix(what, "log ") || !strings.Contains(what, "Content Security Policy") {
+			t.Error(what)
 		}
 	}
-	if refusals != 2 || len(b.trouble) != 2 {
-		t.Errorf("the policy refused %d times, want 2:\n%s", refusals, strings.Join(b.trouble, "\n"))
-	}
-	b.mu.Unlock()
 }
 
 // demoRun is a run as it happens: some rows failed, some are left.
@@ -168,7 +168,7 @@ func usePage(b *tab, phone bool) {
 	} else {
 		wants(b, firstLine, "5")
 		ask[bool](b, "document.querySelector('#rows .tabulator-col[tabulator-field=line] .tabulator-col-content').click() === undefined")
-		b.until(firstLine + " === '401'")
+		b.until(firstLine + " === '440'")
 		ask[bool](b, lastHead+".querySelector('.tabulator-col-content').click() === undefined")
 		b.until("document.querySelector('#rows .tabulator-row').textContent.includes('bad_row')")
 	}
@@ -178,7 +178,7 @@ func usePage(b *tab, phone bool) {
 	ask[bool](b, "document.getElementById('row').close() === undefined")
 	// Groups.
 	ask[bool](b, "document.querySelector('#groups th:nth-child(5) button').click() === undefined")
-	wants(b, "document.querySelector('#groups td').textContent", "@TGS#course-10")
+	wants(b, "document.querySelector('#groups td').textContent", "@TGS#course-11")
 	ask[bool](b, "document.querySelector('#groups th:nth-child(4) button').click() === undefined")
 	wants(b, "document.querySelector('#groups th:nth-child(4)').ariaSort", "descending")
 }

@@ -118,6 +118,9 @@ func (f *facts) PaceLine() string {
 	return strings.Replace(f.Pace.line(f.Sum), "pace: at", "At", 1)
 }
 
+// Most is the most calls in any second.
+func (f *facts) Most() int64 { return int64(f.Sum.MaxCallsInOneSecond) }
+
 // Standing says what the state of the run means.
 func (f *facts) Standing() string {
 	switch f.Sum.State {
@@ -176,6 +179,18 @@ func (f *facts) scripts() *elements {
 		e.add("rows.js")
 	}
 	return e
+}
+
+// Licences are those of the libraries in the page.
+func (f *facts) Licences() template.HTML {
+	var names []string
+	if f.Curve != nil {
+		names = append(names, "uPlot")
+	}
+	if f.Sum.Failed > 0 {
+		names = append(names, "tabulator")
+	}
+	return licences(names...)
 }
 
 // Policy, Styles and Scripts are what the page consists of.

@@ -1,6 +1,7 @@
 package report
 
 import (
+	"database/sql"
 	"fmt"
 	"html/template"
 	"os"
@@ -81,8 +82,11 @@ func pageFileOf(t *testing.T, l *ledger.Ledger) string {
 // ours are the elements of the page without what is in the scripts and styles.
 var inElements = regexp.MustCompile(`(?s)(<style>).*?(</style>)|(<script>).*?(</script>)`)
 
+var licence = regexp.MustCompile(`(?s)<!--\n(uPlot|tabulator)\nThe MIT License.*?-->`)
+
 func TestPageIsEscaped(t *testing.T) {
 	page := inElements.ReplaceAllString(pageOf(t, hostile(t)), "$1$2$3$4")
+	page = licence.ReplaceAllString(page, "")
 	for _, bad := range []string{"<img", "<svg/", "<!--", "onerror=\"", "document.title='evil'</script>", "\u2028", "\u2029", "\u202e", "\u2066", "\x00", "\x1b", "ZgotmplZ", "style="} {
 		if i := strings.Index(page, bad); i >= 0 {
 			t.Errorf("%q in …%s…", bad, page[max(0, i-100):min(len(page), i+100)])
@@ -132,7 +136,7 @@ func TestPageData(t *testing.T) {
 
 // stripped is the page as it reads: without elements, and each part on a line.
 func stripped(page string) string {
-	page = inElements.ReplaceAllString(page, "")
+	page = licence.ReplaceAllString(inElements.ReplaceAllString(page, ""), "")
 	page = regexp.MustCompile(`(?s)<script[^>]*>.*?</script>|<svg.*?</svg>|<option.*?</option>`).ReplaceAllString(page, "")
 	page = regexp.MustCompile(`</?(code|small|span|time|bdi|a|td|th)\b[^>]*>`).ReplaceAllString(page, " ")
 	page = regexp.MustCompile(`<[^>]*>`).ReplaceAllString(page, "\n")
@@ -193,6 +197,48 @@ func planned(t *testing.T, rows, groups int) *ledger.Ledger {
 	must(t, l.PlanDone(t.Context(), int64(rows), 0))
 	must(t, l.Begin(t.Context()))
 	return l
+}
+
+// The ledger of an older program has no pace, and less to say of a chunk.
+func TestPageOfAnOldLedger(t *testing.T) {
+	ctx := t.Context()
+	s := ledger.Store{Dir: t.TempDir()}
+	l, err := s.Create(ctx, ledger.Meta{Run: "r1", Kind: "marks set", Format: "csv", Header: "a"})
+	must(t, err)
+	for i := range int64(4) {
+		must(t, l.PlanSource(i, i+2, fmt.Sprint("row ", i)))
+	}
+	must(t, l.PlanChunk("g1", []ledger.Entry{{Rows: []int64{0}}, {Rows: []int64{1, 2}}}))
+	must(t, l.PlanChunk("g2", []ledger.Entry{{Rows: []int64{3}}}))
+	must(t, l.PlanDone(ctx, 4, 0))
+	must(t, l.Begin(ctx))
+	must(t, l.Settle(ctx, 1, []ledger.Outcome{{}, {Class: "refused", Code: 10004}}, ledger.Cost{Calls: 1}))
+	must(t, l.End(ctx, ledger.Stopped, ledger.Session{Seconds: 1}))
+	must(t, l.Close())
+	db, err := sql.Open("sqlite", l.Path())
+	must(t, err)
+	for _, statement := range []string{
+		"DROP TABLE pace", "ALTER TABLE session DROP COLUMN refused", "DROP TABLE entry", "DROP INDEX chunk_lo",
+		"ALTER TABLE progress DROP COLUMN settled", "ALTER TABLE progress DROP COLUMN note",
+		"ALTER TABLE books DROP COLUMN superseded", "ALTER TABLE books DROP COLUMN kept",
+		"PRAGMA user_version = 1", "PRAGMA wal_checkpoint(TRUNCATE)",
+	} {
+		_, err := db.Exec(statement)
+		must(t, err)
+	}
+	must(t, db.Close())
+	old, err := s.OpenRead(ctx, "r1")
+	must(t, err)
+	defer old.Close()
+	text := stripped(pageOf(t, old))
+	for _, want := range []string{"stopped by a guard", "\ng1 3 1 2 0\n", "\ng2 1 0 0 1\n", "refused 10004 2 "} {
+		if !strings.Contains(text, want) {
+			t.Errorf("no %q in\n%s", want, text)
+		}
+	}
+	if strings.Contains(text, "pace.csv") {
+		t.Errorf("a pace in\n%s", text)
+	}
 }
 
 // Above some thousand groups their table is left out, and a line says so.

@@ -7,7 +7,8 @@
   const value = (row, i) => (i === 0 ? text(row, 0) : Number(text(row, i).replaceAll(',', '')));
   const sort = (th, i) => {
     // Numbers from the greatest first, names from the least.
-    const down = th.ariaSort ? th.ariaSort === 'ascending' : i > 0;
+    const now = th.getAttribute('aria-sort');
+    const down = now ? now === 'ascending' : i > 0;
     for (const other of table.tHead.rows[0].cells) other.removeAttribute('aria-sort');
     th.setAttribute('aria-sort', down ? 'descending' : 'ascending');
     const rows = Array.from(body.rows, (row) => [value(row, i), row]);

@@ -13,7 +13,7 @@
   const most = [...d.most, last(d.most)];
   const lanes = [...d.lanes, last(d.lanes)];
   const budget = [...d.budget, last(d.budget)];
-  const refused = [...d.refused.map((v) => v / d.width), 0];
+  const refused = [...d.refused.map((v) => (v > 0 ? v / d.width : null)), null];
   const held = lanes.some((v, i) => v !== null && v < budget[i]);
   const some = d.refused.some((v) => v > 0);
 
@@ -41,8 +41,9 @@
     for (let x = Math.ceil((d.start + min) / step) * step - d.start; x <= max; x += step) out.push(x);
     return out;
   };
-  const number = (v) => (v === null || v === undefined ? '–' : v.toLocaleString('en', { maximumFractionDigits: 1 }));
+  const number = (v) => (v === null || v === undefined ? '' : v.toLocaleString('en', { maximumFractionDigits: 1 }));
   const hold = uPlot.paths.stepped({ align: 1 });
+  const bars = uPlot.paths.bars({ align: 1, size: [1, Infinity] });
 
   const cutLines = (u) => {
     u.ctx.save();
@@ -60,8 +61,8 @@
   };
 
   const draw = (width, height) => {
-    const value = (u, v, s, i) => (i === null ? '–' : number(v));
-    const series = [{ label: 'time', value: (u, x) => (x === null ? '–' : clock(x).slice(0, 19).replace('T', ' ')) }];
+    const value = (u, v) => number(v);
+    const series = [{ label: 'time', value: (u, x) => (x === null ? '' : clock(x).slice(0, 19).replace('T', ' ')) }];
     const data = [xs];
     const add = (list, options) => {
       data.push(list);
@@ -72,8 +73,8 @@
     if (d.width > 1) add(most, { label: 'most in a second', stroke: ink('most'), width: 1 });
     const ceiling = budget.some((v) => v !== null)
       ? add(budget, { label: 'ceiling', stroke: ink('dim'), dash: [6, 4], width: 1 }) : 0;
-    const usable = held ? add(lanes, { label: 'lanes in use', stroke: ink('unprocessed'), width: 1 }) : 0;
-    if (some) add(refused, { label: 'refused a second', stroke: ink('failed'), fill: ink('failed') });
+    const usable = held ? add(lanes, { label: 'usable lanes', stroke: ink('unprocessed'), width: 1 }) : 0;
+    if (some) add(refused, { label: 'refused a second', paths: bars, stroke: ink('failed'), fill: ink('failed'), width: 0 });
     const axis = { stroke: ink('dim'), grid: { stroke: ink('line'), width: 1 }, ticks: { stroke: ink('line'), width: 1, size: 4 }, font: '12px system-ui, sans-serif' };
     box.replaceChildren();
     return new uPlot({
@@ -85,7 +86,7 @@
         { ...axis, size: 48, values: (u, splits) => splits.map(number) },
       ],
       cursor: { y: false, drag: { x: false, y: false }, points: { show: false } },
-      legend: { live: true },
+      legend: { live: true, markers: { width: 0, fill: (u, i) => series[i].stroke } },
       hooks: { draw: [cutLines] },
     }, data, box);
   };

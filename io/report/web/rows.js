@@ -83,8 +83,8 @@
   };
   const filter = () => {
     const w = wanted();
-    if (w.text === '' && w.cls === '') table.clearFilter();
-    else table.setFilter(fits, w);
+    if (w.text !== '' || w.cls !== '') table.setFilter(fits, w);
+    else if (table.getFilters().length > 0) table.clearFilter();
   };
   const make = () => {
     if (table) table.destroy();
