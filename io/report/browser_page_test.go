@@ -126,19 +126,20 @@ func stormyPace() (list []ledger.Second) {
 func TestPageInABrowser(t *testing.T) {
 	browser := browse(t)
 	path := pageFileOf(t, demoRun(t))
-	for _, scheme := range []string{"light", "dark"} {
-		for _, width := range []int64{1200, 375, 320} {
-			t.Run(fmt.Sprint(scheme, width), func(t *testing.T) {
-				b := see(t, browser, path, width, scheme)
-				usePage(b, width <= 700)
-				dark := ask[bool](b, "getComputedStyle(document.body).backgroundColor.match(/\\d+/)[0] < 60")
-				if dark != (scheme == "dark") {
-					t.Errorf("dark: %v", dark)
-				}
-				shoot(b, fmt.Sprintf("%s-%d.png", scheme, width))
-				b.quiet()
-			})
-		}
+	for _, of := range []struct {
+		scheme string
+		width  int64
+	}{{"light", 1200}, {"light", 320}, {"dark", 1200}, {"dark", 375}} {
+		t.Run(fmt.Sprint(of.scheme, of.width), func(t *testing.T) {
+			b := see(t, browser, path, of.width, of.scheme)
+			usePage(b, of.width <= 700)
+			dark := ask[bool](b, "getComputedStyle(document.body).backgroundColor.match(/\\d+/)[0] < 60")
+			if dark != (of.scheme == "dark") {
+				t.Errorf("dark: %v", dark)
+			}
+			shoot(b, fmt.Sprintf("%s-%d.png", of.scheme, of.width))
+			b.quiet()
+		})
 	}
 	t.Run("paper", func(t *testing.T) { onPaper(see(t, browser, path, 1200, "dark")) })
 }

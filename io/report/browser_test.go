@@ -80,7 +80,7 @@ func see(t *testing.T, browser context.Context, path string, width int64, scheme
 	})
 	must(t, err)
 	must(t, chromedp.Do(ctx, chromedp.Navigate(b.url)))
-	b.until("document.readyState === 'complete' && (!document.getElementById('rows') || document.querySelector('#rows .tabulator-tableholder'))")
+	b.until("document.readyState === 'complete' && (!document.getElementById('rows') || document.querySelector('#rows .tabulator-row'))")
 	return b
 }
 

@@ -35,10 +35,15 @@
       return t.slice(11, step < 60 ? 19 : 16) + date;
     });
   };
-  // ticks stand at round times of the clock.
+  // ticks stand at round times of the clock, also behind a cut.
   const ticks = (u, axis, min, max, step) => {
     const out = [];
-    for (let x = Math.ceil((d.start + min) / step) * step - d.start; x <= max; x += step) out.push(x);
+    [[0, 0], ...d.cuts].forEach(([from, cut], i) => {
+      const end = i < d.cuts.length ? d.cuts[i][0] : max + 1;
+      for (let x = Math.ceil((d.start + from + cut) / step) * step - d.start - cut; x < end && x <= max; x += step) {
+        if (out.length === 0 || x - out.at(-1) >= step * 0.8) out.push(x);
+      }
+    });
     return out;
   };
   const number = (v) => (v === null || v === undefined ? '' : v.toLocaleString('en', { maximumFractionDigits: 1 }));
@@ -78,7 +83,7 @@
     const axis = { stroke: ink('dim'), grid: { stroke: ink('line'), width: 1 }, ticks: { stroke: ink('line'), width: 1, size: 4 }, font: '12px system-ui, sans-serif' };
     box.replaceChildren();
     return new uPlot({
-      width, height, series,
+      width, height, series, padding: [8, 28, 0, 0],
       bands: held ? [{ series: [ceiling, usable], fill: ink('held') }] : [],
       scales: { x: { time: false, range: () => [0, n * d.width] }, y: { range: (u, min, max) => [0, Math.max(1, max) * 1.08] } },
       axes: [
@@ -93,26 +98,27 @@
 
   const room = () => Math.max(240, box.clientWidth);
   let plot = null;
-  const again = (width) => {
+  const again = (width, height) => {
     if (plot) plot.destroy();
-    plot = draw(width, width < 500 ? 200 : 260);
+    plot = draw(width, height);
   };
-  again(room());
+  const tall = () => (room() < 500 ? 200 : 260);
+  again(room(), tall());
   let wide = box.clientWidth;
   addEventListener('resize', () => {
     if (plot && box.clientWidth !== wide) {
       wide = box.clientWidth;
-      plot.setSize({ width: room(), height: wide < 500 ? 200 : 260 });
+      plot.setSize({ width: room(), height: tall() });
     }
   });
-  matchMedia('(prefers-color-scheme: dark)').addEventListener('change', () => again(room()));
+  matchMedia('(prefers-color-scheme: dark)').addEventListener('change', () => again(room(), tall()));
   // Paper is narrower, and white.
   addEventListener('beforeprint', () => {
     document.documentElement.classList.add('paper');
-    again(660);
+    again(660, 180);
   });
   addEventListener('afterprint', () => {
     document.documentElement.classList.remove('paper');
-    again(room());
+    again(room(), tall());
   });
 })();
