@@ -21,9 +21,10 @@ func asset(name string) string {
 		panic(err) // it is embedded: a test that writes a page finds this
 	}
 	s := string(b)
+	end := max(0, len(s)-100) // it is the last line
 	for _, mark := range []string{"//# sourceMappingURL=", "/*# sourceMappingURL="} {
-		if i := strings.LastIndex(s, mark); i >= 0 {
-			s = s[:i]
+		if i := strings.Index(s[end:], mark); i >= 0 {
+			return s[:end+i]
 		}
 	}
 	return s

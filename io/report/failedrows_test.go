@@ -79,6 +79,7 @@ func TestFailedRowsAreBounded(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			f := newFailedRows(io.Discard)
+			f.zip, _ = gzip.NewWriterLevel(io.Discard, gzip.NoCompression) // with it the race detector takes a minute
 			for i := range maxPageRows + 10 {
 				must(t, f.add(test.row(i)))
 			}
@@ -90,14 +91,15 @@ func TestFailedRowsAreBounded(t *testing.T) {
 	}
 }
 
-// The memory that 100,000 rows take is that of the compressor.
+// The memory that rows take is that of the compressor, and of the outcomes that it
+// remembers.
 func TestFailedRowsTakeLittleMemory(t *testing.T) {
 	rng := rand.New(rand.NewPCG(1, 2))
 	var before, after runtime.MemStats
 	runtime.GC()
 	runtime.ReadMemStats(&before)
 	f := newFailedRows(io.Discard)
-	for i := range maxPageRows {
+	for i := range maxPageRows / 5 {
 		must(t, f.add(ledger.RowOutcome{
 			Line: int64(i), Raw: fmt.Sprintf("group-%d,student-%d,1000", rng.IntN(99), rng.Uint64()),
 			Outcome: ledger.Outcome{Class: "refused", Error: fmt.Sprint("no such account ", rng.Uint64())},
@@ -106,7 +108,7 @@ func TestFailedRowsTakeLittleMemory(t *testing.T) {
 	runtime.GC()
 	runtime.ReadMemStats(&after)
 	must(t, f.close())
-	if grown := int64(after.HeapAlloc) - int64(before.HeapAlloc); grown > 4<<20 {
+	if grown := int64(after.HeapAlloc) - int64(before.HeapAlloc); grown > 3<<20 {
 		t.Errorf("the heap has grown by %d KB", grown>>10)
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"html/template"
 	"path/filepath"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/dustin/go-humanize"
@@ -76,7 +77,7 @@ func (p *page) end() error {
 }
 
 // pageTemplate has two parts; what is between them is not kept in memory.
-func pageTemplate() *template.Template {
+var pageTemplate = sync.OnceValue(func() *template.Template {
 	return template.Must(template.New("page").Funcs(template.FuncMap{
 		"count":   func(n int64) string { return humanize.Comma(n) },
 		"share":   percent,
@@ -87,7 +88,7 @@ func pageTemplate() *template.Template {
 		"lasted":  lasted,
 		"rate":    func(x float64) string { return humanize.CommafWithDigits(x, 1) },
 	}).ParseFS(web, "web/*.tmpl"))
-}
+})
 
 // utc writes a time for people, and as a program reads it.
 func utc(t *time.Time) template.HTML {
