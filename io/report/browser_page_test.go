@@ -148,6 +148,13 @@ func usePage(b *tab, phone bool) {
 	wants(b, "document.documentElement.scrollWidth <= innerWidth", true)
 	wants(b, "document.querySelectorAll('#pace canvas').length", 1)
 	wants(b, "document.querySelector('#pace canvas').getBoundingClientRect().right <= innerWidth", true)
+	// Over the picture, the legend has the values.
+	ask[bool](b, `(() => {
+		const over = document.querySelector('#pace .u-over'), at = over.getBoundingClientRect();
+		for (const name of ['mouseenter', 'mousemove']) over.dispatchEvent(new MouseEvent(name, { clientX: at.left + at.width * 0.1, clientY: at.top + 9 }));
+		return true;
+	})()`)
+	b.until("/2026-11-22 03:12:\\d\\d.*calls a second\\s*(199|200)\\D/.test(document.querySelector('#pace .u-legend').textContent)")
 	all := ask[string](b, shownCount)
 	// Filter by text and class.
 	b.fill("rows-find", "COURSE-3,", "input")

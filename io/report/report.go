@@ -1,6 +1,6 @@
 // Package report says what a ledger holds: files that can be fed back, a summary
-// for programs, a table for people. It only reads, so a report can be made again
-// at any time, also of a run that is still going on.
+// for programs, a table and a page for people. It only reads, so a report can be
+// made again at any time, also of a run that is still going on.
 package report
 
 import (
