@@ -36,7 +36,11 @@ type elements struct {
 	text []string // of each
 }
 
-func (e *elements) add(name string) { e.text = append(e.text, asset(name)) }
+func (e *elements) add(names ...string) {
+	for _, name := range names {
+		e.text = append(e.text, asset(name))
+	}
+}
 
 // HTML is them as they stand in the page.
 func (e *elements) HTML() template.HTML {

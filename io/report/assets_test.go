@@ -45,7 +45,8 @@ func TestLibrariesAreAsPublished(t *testing.T) {
 func TestAssetsCanStandInAPage(t *testing.T) {
 	f := &facts{Curve: &drawn{}, Group: []groupLine{}}
 	f.Sum.Failed = 1
-	texts := append(f.scripts().text, f.styles().text...)
+	f.assemble()
+	texts := append(f.scripts.text, f.styles.text...)
 	if len(texts) != 8 {
 		t.Fatalf("got %d", len(texts))
 	}

@@ -31,6 +31,9 @@ type facts struct {
 	Other int64       // failed rows of classes and codes that are not in Alike
 	Group []groupLine // nil: they are left out
 	Shown int64       // failed rows in the page; known at its bottom
+
+	styles, scripts *elements
+	licences        []string // names of the libraries
 }
 
 // alike are failed rows of one class and code.
@@ -153,47 +156,27 @@ func (f *facts) Tone() string {
 	return "succeeded"
 }
 
-func (f *facts) styles() *elements {
-	e := &elements{tag: "style"}
+// assemble chooses what the page needs.
+func (f *facts) assemble() {
+	f.styles, f.scripts = &elements{tag: "style"}, &elements{tag: "script"}
 	if f.Curve != nil {
-		e.add("npm/uPlot.min.css")
-	}
-	if f.Sum.Failed > 0 {
-		e.add("npm/tabulator_simple.min.css")
-	}
-	e.add("page.css")
-	return e
-}
-
-func (f *facts) scripts() *elements {
-	e := &elements{tag: "script"}
-	if f.Curve != nil {
-		e.add("npm/uPlot.iife.min.js")
-		e.add("pace.js")
+		f.styles.add("npm/uPlot.min.css")
+		f.scripts.add("npm/uPlot.iife.min.js", "pace.js")
+		f.licences = append(f.licences, "uPlot")
 	}
 	if f.Group != nil {
-		e.add("groups.js")
+		f.scripts.add("groups.js")
 	}
 	if f.Sum.Failed > 0 {
-		e.add("npm/tabulator.min.js")
-		e.add("rows.js")
+		f.styles.add("npm/tabulator_simple.min.css")
+		f.scripts.add("npm/tabulator.min.js", "rows.js")
+		f.licences = append(f.licences, "tabulator")
 	}
-	return e
+	f.styles.add("page.css")
 }
 
-// Licences are those of the libraries in the page.
-func (f *facts) Licences() template.HTML {
-	var names []string
-	if f.Curve != nil {
-		names = append(names, "uPlot")
-	}
-	if f.Sum.Failed > 0 {
-		names = append(names, "tabulator")
-	}
-	return licences(names...)
-}
-
-// Policy, Styles and Scripts are what the page consists of.
-func (f *facts) Policy() template.HTML  { return policy(f.scripts(), f.styles()) }
-func (f *facts) Styles() template.HTML  { return f.styles().HTML() }
-func (f *facts) Scripts() template.HTML { return f.scripts().HTML() }
+// Policy, Styles, Scripts and Licences are what the page consists of.
+func (f *facts) Policy() template.HTML   { return policy(f.scripts, f.styles) }
+func (f *facts) Styles() template.HTML   { return f.styles.HTML() }
+func (f *facts) Scripts() template.HTML  { return f.scripts.HTML() }
+func (f *facts) Licences() template.HTML { return licences(f.licences...) }

@@ -38,6 +38,7 @@ func newPage(ctx context.Context, out *aside.File, v *ledger.View, f *facts) (*p
 	if err := f.read(ctx, v); err != nil {
 		return nil, err
 	}
+	f.assemble()
 	if err := p.parts.ExecuteTemplate(out, "top", f); err != nil {
 		return nil, fmt.Errorf("write report.html: %w", err)
 	}
