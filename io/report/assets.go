@@ -2,33 +2,39 @@ package report
 
 import (
 	"crypto/sha256"
-	"embed"
+	_ "embed"
 	"encoding/base64"
 	"html/template"
+	"io"
 	"strings"
 )
 
-// web are the page and what is in it: ours, and in npm that of others.
-//
-//go:embed web
-var web embed.FS
+// What is in the page: ours, and in npm that of others.
+var (
+	//go:embed web/page.tmpl
+	pageHTML string
+	//go:embed web/page.css
+	pageCSS string
+	//go:embed web/pace.js
+	paceJS string
+	//go:embed web/groups.js
+	groupsJS string
+	//go:embed web/rows.js
+	rowsJS string
 
-// asset returns the text of a script or a style sheet. The name of a source map at
-// its end is left out: there is none to be loaded.
-func asset(name string) string {
-	b, err := web.ReadFile("web/" + name)
-	if err != nil {
-		panic(err) // it is embedded: a test that writes a page finds this
-	}
-	s := string(b)
-	end := max(0, len(s)-100) // it is the last line
-	for _, mark := range []string{"//# sourceMappingURL=", "/*# sourceMappingURL="} {
-		if i := strings.Index(s[end:], mark); i >= 0 {
-			return s[:end+i]
-		}
-	}
-	return s
-}
+	//go:embed web/npm/uPlot.iife.min.js
+	uPlotJS string
+	//go:embed web/npm/uPlot.min.css
+	uPlotCSS string
+	//go:embed web/npm/uPlot.LICENSE
+	uPlotLicence string
+	//go:embed web/npm/tabulator.min.js
+	tabulatorJS string
+	//go:embed web/npm/tabulator_simple.min.css
+	tabulatorCSS string
+	//go:embed web/npm/tabulator.LICENSE
+	tabulatorLicence string
+)
 
 // elements are the scripts, or the style sheets, of a page.
 type elements struct {
@@ -36,36 +42,37 @@ type elements struct {
 	text []string // of each
 }
 
-func (e *elements) add(names ...string) {
-	for _, name := range names {
-		e.text = append(e.text, asset(name))
+// add adds one. The name of a source map at its end is left out: there is none to
+// be loaded.
+func (e *elements) add(text string) {
+	end := max(0, len(text)-100) // it is the last line
+	for _, mark := range []string{"//# sourceMappingURL=", "/*# sourceMappingURL="} {
+		if i := strings.Index(text[end:], mark); i >= 0 {
+			text = text[:end+i]
+		}
 	}
+	e.text = append(e.text, text)
 }
 
-// HTML is them as they stand in the page.
-func (e *elements) HTML() template.HTML {
-	var b strings.Builder
+// write writes them as they stand in the page.
+func (e *elements) write(out io.StringWriter) error {
 	for _, text := range e.text {
-		b.WriteString("<" + e.tag + ">" + text + "</" + e.tag + ">\n")
+		for _, s := range []string{"<" + e.tag + ">", text, "</" + e.tag + ">\n"} {
+			if _, err := out.WriteString(s); err != nil {
+				return err
+			}
+		}
 	}
-	return template.HTML(b.String())
-}
-
-// licences are those of the libraries, as a comment: a page is a copy of them.
-func licences(names ...string) template.HTML {
-	var b strings.Builder
-	for _, name := range names {
-		b.WriteString("<!--\n" + name + "\n" + asset("npm/"+name+".LICENSE") + "-->\n")
-	}
-	return template.HTML(b.String())
+	return nil
 }
 
 // sources are their hashes, for the policy.
 func (e *elements) sources() string {
 	var b strings.Builder
 	for _, text := range e.text {
-		sum := sha256.Sum256([]byte(text))
-		b.WriteString(" 'sha256-" + base64.StdEncoding.EncodeToString(sum[:]) + "'")
+		h := sha256.New()
+		_, _ = io.WriteString(h, text) // a hash has no errors
+		b.WriteString(" 'sha256-" + base64.StdEncoding.EncodeToString(h.Sum(nil)) + "'")
 	}
 	if len(e.text) == 0 {
 		return " 'none'"

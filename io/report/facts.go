@@ -33,7 +33,7 @@ type facts struct {
 	Shown int64       // failed rows in the page; known at its bottom
 
 	styles, scripts *elements
-	licences        []string // names of the libraries
+	licences        []string
 }
 
 // alike are failed rows of one class and code.
@@ -160,23 +160,38 @@ func (f *facts) Tone() string {
 func (f *facts) assemble() {
 	f.styles, f.scripts = &elements{tag: "style"}, &elements{tag: "script"}
 	if f.Curve != nil {
-		f.styles.add("npm/uPlot.min.css")
-		f.scripts.add("npm/uPlot.iife.min.js", "pace.js")
-		f.licences = append(f.licences, "uPlot")
+		f.styles.add(uPlotCSS)
+		f.scripts.add(uPlotJS)
+		f.scripts.add(paceJS)
+		f.licences = append(f.licences, "uPlot\n"+uPlotLicence)
 	}
 	if f.Group != nil {
-		f.scripts.add("groups.js")
+		f.scripts.add(groupsJS)
 	}
 	if f.Sum.Failed > 0 {
-		f.styles.add("npm/tabulator_simple.min.css")
-		f.scripts.add("npm/tabulator.min.js", "rows.js")
-		f.licences = append(f.licences, "tabulator")
+		f.styles.add(tabulatorCSS)
+		f.scripts.add(tabulatorJS)
+		f.scripts.add(rowsJS)
+		f.licences = append(f.licences, "tabulator\n"+tabulatorLicence)
 	}
-	f.styles.add("page.css")
+	f.styles.add(pageCSS)
 }
 
-// Policy, Styles, Scripts and Licences are what the page consists of.
-func (f *facts) Policy() template.HTML   { return policy(f.scripts, f.styles) }
-func (f *facts) Styles() template.HTML   { return f.styles.HTML() }
-func (f *facts) Scripts() template.HTML  { return f.scripts.HTML() }
-func (f *facts) Licences() template.HTML { return licences(f.licences...) }
+// Policy is what the browser lets the page do.
+func (f *facts) Policy() template.HTML { return policy(f.scripts, f.styles) }
+
+// Styles are the style sheets.
+func (f *facts) Styles() (template.HTML, error) {
+	var b strings.Builder
+	err := f.styles.write(&b)
+	return template.HTML(b.String()), err
+}
+
+// Licences are those of the libraries, as a comment: a page is a copy of them.
+func (f *facts) Licences() template.HTML {
+	var b strings.Builder
+	for _, text := range f.licences {
+		b.WriteString("<!--\n" + text + "-->\n")
+	}
+	return template.HTML(b.String())
+}

@@ -42,6 +42,7 @@ func newPage(ctx context.Context, out *aside.File, v *ledger.View, f *facts) (*p
 	if err := p.parts.ExecuteTemplate(out, "top", f); err != nil {
 		return nil, fmt.Errorf("write report.html: %w", err)
 	}
+	f.Alike, f.Group = nil, nil // they are written
 	if f.Sum.Failed > 0 {
 		// Base64 has no character that ends a script.
 		if _, err := out.WriteString("<script type=\"application/gzip\" id=\"rows-data\">"); err != nil {
@@ -74,7 +75,11 @@ func (p *page) end() error {
 	if err := p.parts.ExecuteTemplate(p.out, "bottom", p.facts); err != nil {
 		return fmt.Errorf("write report.html: %w", err)
 	}
-	return nil
+	if err := p.facts.scripts.write(p.out); err != nil {
+		return err
+	}
+	_, err := p.out.WriteString("</body>\n</html>\n")
+	return err
 }
 
 // pageTemplate has two parts; what is between them is not kept in memory.
@@ -88,7 +93,7 @@ var pageTemplate = sync.OnceValue(func() *template.Template {
 		"utc":     utc,
 		"lasted":  lasted,
 		"rate":    func(x float64) string { return humanize.CommafWithDigits(x, 1) },
-	}).ParseFS(web, "web/*.tmpl"))
+	}).Parse(pageHTML))
 })
 
 // utc writes a time for people, and as a program reads it.
