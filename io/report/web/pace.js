@@ -114,11 +114,11 @@
   matchMedia('(prefers-color-scheme: dark)').addEventListener('change', () => again(room(), tall()));
   // Paper is narrower, and white.
   addEventListener('beforeprint', () => {
-    document.documentElement.classList.add('paper');
+    document.documentElement.classList.add('on-paper');
     again(660, 180);
   });
   addEventListener('afterprint', () => {
-    document.documentElement.classList.remove('paper');
+    document.documentElement.classList.remove('on-paper');
     again(room(), tall());
   });
 })();

@@ -54,11 +54,11 @@
     sorter: (a, b) => (a < b ? -1 : a > b ? 1 : 0),
   });
   const wide = () => [
-    { title: 'line', ...cell('line', 'n'), formatter: (c) => element('span', 'n', count(c.getValue())), width: 96, hozAlign: 'right', headerHozAlign: 'right' },
-    { title: 'class', ...cell('cls', ''), width: 168 },
-    { title: 'code', ...cell('code', 'n'), width: 84, hozAlign: 'right', headerHozAlign: 'right' },
+    { title: 'line', ...cell('line', 'n'), formatter: (c) => element('span', 'n', count(c.getValue())), width: 92, hozAlign: 'right', headerHozAlign: 'right' },
+    { title: 'class', ...cell('cls', ''), width: 160 },
+    { title: 'code', ...cell('code', 'n'), width: 80, hozAlign: 'right', headerHozAlign: 'right' },
     { title: 'attempts', ...cell('tries', 'n'), width: 96, hozAlign: 'right', headerHozAlign: 'right' },
-    { title: 'row, as written', ...cell('raw', 'raw'), widthGrow: 3, minWidth: 180 },
+    { title: 'row, as written', ...cell('raw', 'raw'), widthGrow: 4, minWidth: 180 },
     { title: 'error', ...cell('error', ''), widthGrow: 3, minWidth: 180 },
   ];
   const stacked = (c) => {
