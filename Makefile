@@ -18,7 +18,7 @@ demo: build ## import the marks of a roster on the built-in simulator and show t
 
 test: ## run all tests with the race detector, in random order, and say what was left out
 	$(GO) test -race -shuffle=on -timeout 15m ./...
-	@$(GO) test -race -v -run '^TestServer$$' ./limiter/pgtest | sed -n 's/^.*: \(left out: .*\)/\1/p'
+	@$(GO) test -race -v -run '^TestServer$$|^TestPageInABrowser$$' ./limiter/pgtest ./io/report | sed -n 's/^.*: \(left out: .*\)/\1/p'
 
 lint: ## gofmt, go vet and staticcheck
 	@test -z "$$(gofmt -l .)" || { gofmt -l . ; echo "not gofmt-ed: run gofmt -w ."; exit 1; }

@@ -18,8 +18,12 @@ func reportCommand(w world) *cobra.Command {
 		Use:   "report RUN",
 		Short: "Make the reports of a run again from its ledger",
 		Long: `Make the reports of a run again from its ledger: failed.csv, unprocessed.csv
-(.jsonl for a JSONL input), summary.json and pace.csv in the directory of the run,
-and the summary here. It works on a run of any state, also while it is under way.
+(.jsonl for a JSONL input), summary.json, pace.csv and report.html in the directory
+of the run, and the summary here. It works on a run of any state, also while it is
+under way.
+
+report.html is one page with all of it, for a browser: it opens without a network,
+and nothing is loaded from anywhere.
 
 pace.csv has a line for each second: how many calls left, how many of them were
 retries, how many answers refused a call for its frequency, and how many lanes
@@ -34,8 +38,11 @@ were usable. A second is left out in which nothing of this happened.`,
 			return err
 		}
 		defer l.Close()
-		dir := s.Path(args[0])
-		if err := writeReports(ctx, l, dir); err != nil {
+		dir, m := s.Path(args[0]), l.Meta()
+		usual, err := runsIn("", w.getenv)
+		named := err != nil || s.Dir != usual
+		next := func(sum ledger.Summary) report.Next { return nextStep(s, named, m.Options["output"], m, sum) }
+		if err := writeReports(ctx, l, dir, next); err != nil {
 			return err
 		}
 		if err := show(ctx, w.stdout, l, w); err != nil {
@@ -49,9 +56,9 @@ were usable. A second is left out in which nothing of this happened.`,
 // writeReports writes the reports of a run that may be under way. If it has ended
 // meanwhile, its own last reports may be older files than these, with newer books: then
 // they are written again. (While it goes on it has its last reports still to write.)
-func writeReports(ctx context.Context, l *ledger.Ledger, dir string) error {
+func writeReports(ctx context.Context, l *ledger.Ledger, dir string, next func(ledger.Summary) report.Next) error {
 	for {
-		written, err := report.Write(ctx, l, dir)
+		written, err := report.Write(ctx, l, dir, next)
 		if err != nil {
 			return err
 		}

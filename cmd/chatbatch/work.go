@@ -140,7 +140,8 @@ func (j *job) books(until context.Context, l *ledger.Ledger) (ledger.Summary, er
 			return ledger.Summary{}, err
 		}
 	}
-	sum, err := report.Write(ctx, l, j.store.Path(l.Meta().Run))
+	m := l.Meta()
+	sum, err := report.Write(ctx, l, j.store.Path(m.Run), func(s ledger.Summary) report.Next { return j.next(m, s) })
 	if err != nil {
 		return sum, err
 	}
@@ -154,7 +155,7 @@ func (j *job) books(until context.Context, l *ledger.Ledger) (ledger.Summary, er
 		if published != "" {
 			fmt.Fprintln(j.w.stderr, published)
 		}
-		fmt.Fprintln(j.w.stderr, j.nextCommand(l.Meta(), sum))
+		fmt.Fprintln(j.w.stderr, j.nextCommand(m, sum))
 	}
 	if j.json && j.telling == nil {
 		if err := json.NewEncoder(j.w.stdout).Encode(sum); err != nil {
@@ -176,34 +177,48 @@ func (j *job) books(until context.Context, l *ledger.Ledger) (ledger.Summary, er
 // their file.
 func (j *job) nextCommand(m ledger.Meta, s ledger.Summary) string {
 	text := "files: " + j.store.Path(m.Run)
-	switch {
-	case s.State != ledger.Finished:
-		text += "\nnext:  chatbatch resume " + m.Run
-	case s.Failed == 0:
-		return text
-	case s.Failed == s.ByClass[jobs.ClassBadRow]:
-		failed, _, _ := report.Files(j.store.Path(m.Run), m.Format)
-		return text + fmt.Sprintf("\nnext:  mend the bad rows in %s, and run it: chatbatch %s FILE", quoted(failed), m.Kind)
-	default:
-		text += "\nnext:  chatbatch retry " + m.Run
-		if isExport(m.Kind) {
-			text += " -o " + quoted(retryName(j.target))
-		}
-	}
-	if text += j.runsDirFlag(); j.keyFile != "" {
-		if name, err := filepath.Abs(j.keyFile); err == nil {
-			text += " --secret-key-file " + quoted(name)
-		}
+	if next := j.next(m, s); next.Command != "" {
+		text += "\nnext:  " + strings.TrimLeft(next.Say+" "+next.Command, " ")
 	}
 	return text
 }
 
+// next is what can be done after this run.
+func (j *job) next(m ledger.Meta, s ledger.Summary) report.Next {
+	n := nextStep(j.store, j.runsDir != "", j.target, m, s)
+	if name, err := filepath.Abs(j.keyFile); j.keyFile != "" && err == nil && n.Command != "" && n.Say == "" {
+		n.Command += " --secret-key-file " + quoted(name)
+	}
+	return n
+}
+
+// nextStep says what can be done after a run in store; named says that its
+// directory must be named, and target is the file of an export.
+func nextStep(store ledger.Store, named bool, target string, m ledger.Meta, s ledger.Summary) report.Next {
+	var command string
+	switch {
+	case s.State != ledger.Finished:
+		command = "chatbatch resume " + m.Run
+	case s.Failed == 0:
+		return report.Next{}
+	case s.Failed == s.ByClass[jobs.ClassBadRow]:
+		failed, _, _ := report.Files(store.Path(m.Run), m.Format)
+		return report.Next{Say: "mend the bad rows in " + quoted(failed) + ", and run it:", Command: "chatbatch " + m.Kind + " FILE"}
+	default:
+		command = "chatbatch retry " + m.Run
+		if isExport(m.Kind) {
+			command += " -o " + quoted(retryName(target))
+		}
+	}
+	return report.Next{Command: command + runsDirFlag(named, store)}
+}
+
 // runsDirFlag is the end of a command that needs the directory of the runs.
-func (j *job) runsDirFlag() string {
-	if j.runsDir == "" {
+func runsDirFlag(named bool, store ledger.Store) string {
+	if !named {
 		return ""
 	}
-	return " --runs-dir " + quoted(j.store.Dir)
+	return " --runs-dir " + quoted(store.Dir)
 }
 
 // quoted writes a word for a shell.

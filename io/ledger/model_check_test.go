@@ -55,6 +55,12 @@ func (m *machine) checkBooks(t *rapid.T, v *View) {
 			t.Fatalf("row %d: got %+v, want %+v", r.Num, r, rows[r.Num])
 		}
 	}
+	groups, err := v.Groups(t.Context())
+	ok(t, err)
+	all := GroupBooks{"g", want.Rows - m.failed, want.Succeeded, want.Failed - m.failed, want.Unprocessed} // bad rows are of none
+	if d := cmp.Diff([]GroupBooks{all}, groups); d != "" {
+		t.Fatalf("groups: got + want -\n%s", d)
+	}
 }
 
 // enter counts one row in a summary.

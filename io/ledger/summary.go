@@ -172,13 +172,18 @@ func (l *Ledger) Examples(ctx context.Context) ([]Example, error) {
 		return nil, err
 	}
 	defer v.Close()
+	return v.Examples(ctx)
+}
+
+// Examples is [Ledger.Examples] for the moment of the view.
+func (v *View) Examples(ctx context.Context) ([]Example, error) {
 	list, err := v.examples(ctx)
 	if err != nil {
-		return nil, l.fail("read the books", err)
+		return nil, v.l.fail("read the books", err)
 	}
 	for i := range list {
 		if list[i].Line, list[i].Raw, err = v.source(ctx, list[i].Num); err != nil {
-			return nil, l.fail("read the source", err)
+			return nil, v.l.fail("read the source", err)
 		}
 	}
 	sort.SliceStable(list, func(i, j int) bool { return list[i].Rows > list[j].Rows })

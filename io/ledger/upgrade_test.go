@@ -109,6 +109,9 @@ func oldLedgerIsReadAsItIs(t *testing.T, s Store) {
 	if list := paceOf(t, v); len(list) != 0 {
 		t.Errorf("pace: got %+v", list)
 	}
+	groups, err := v.Groups(t.Context())
+	must(t, err)
+	diff(t, "groups", groups, []GroupBooks{{"g1", 3, 0, 0, 3}, {"g2", 3, 2, 1, 0}})
 	if _, err := v.Kept(Span{}); !errors.Is(err, ErrDamaged) {
 		t.Errorf("Kept: got %v, want ErrDamaged", err)
 	}

@@ -16,7 +16,8 @@ import (
 // left and none was refused, if the lanes were as in the second before it.
 const paceHeader = "time,calls,retries,refused,lanes\n"
 
-// paces writes the pace into a file that will be called path, if there is any.
+// paces writes the pace into a file that will be called path, if there is any, and
+// keeps what the page says of it.
 func (w *writer) paces(ctx context.Context, v *ledger.View, path string) error {
 	for s, err := range v.Pace(ctx) {
 		if err != nil {
@@ -28,6 +29,8 @@ func (w *writer) paces(ctx context.Context, v *ledger.View, path string) error {
 			}
 			_, _ = w.pace.WriteString(paceHeader) // its error comes with the next one
 		}
+		w.sum.add(s)
+		w.curve.add(s)
 		w.line = appendSecond(w.line[:0], s)
 		if _, err := w.pace.Write(w.line); err != nil {
 			return fmt.Errorf("write reports: %w", err)
@@ -71,13 +74,17 @@ func PaceOf(ctx context.Context, l *ledger.Ledger) (p Pace, err error) {
 		if err != nil {
 			return p, err
 		}
-		p.Seconds++
-		p.Budget = max(p.Budget, s.Budget)
-		if s.Lanes < s.Budget && (p.LeastAt.IsZero() || s.Lanes < p.Least) {
-			p.Least, p.LeastAt = s.Lanes, at(s)
-		}
+		p.add(s)
 	}
 	return p, nil
+}
+
+func (p *Pace) add(s ledger.Second) {
+	p.Seconds++
+	p.Budget = max(p.Budget, s.Budget)
+	if s.Lanes < s.Budget && (p.LeastAt.IsZero() || s.Lanes < p.Least) {
+		p.Least, p.LeastAt = s.Lanes, at(s)
+	}
 }
 
 // line says the pace for people; "" if there is nothing to say. It speaks of lanes

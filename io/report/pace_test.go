@@ -33,7 +33,7 @@ func TestPaceFile(t *testing.T) {
 	dir := t.TempDir()
 	must(t, os.WriteFile(PaceFile(dir), []byte("stale"), 0o644))
 	for range 2 { // the second time is `chatbatch report`
-		_, err := Write(t.Context(), l, dir)
+		_, err := Write(t.Context(), l, dir, nil)
 		must(t, err)
 		golden(t, PaceFile(dir), `time,calls,retries,refused,lanes
 2026-11-22T03:11:45Z,1,0,0,
@@ -51,7 +51,7 @@ func TestPaceFile(t *testing.T) {
 func TestNoPace(t *testing.T) {
 	l := small(t, ledger.Meta{Format: "csv", Header: "a"}, [6]string{"0", "1", "2", "3", "4", "5"})
 	dir := t.TempDir()
-	_, err := Write(t.Context(), l, dir)
+	_, err := Write(t.Context(), l, dir, nil)
 	must(t, err)
 	if _, err := os.Lstat(PaceFile(dir)); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("pace.csv: got %v, want none", err)

@@ -1,11 +1,12 @@
 // Package report says what a ledger holds: files that can be fed back, a summary
-// for programs, a table for people. It only reads, so a report can be made again
-// at any time, also of a run that is still going on.
+// for programs, a table and a page for people. It only reads, so a report can be
+// made again at any time, also of a run that is still going on.
 package report
 
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"path/filepath"
@@ -22,13 +23,16 @@ import (
 //	unprocessed.csv  the rows that were not processed, as written
 //	summary.json     the summary
 //	pace.csv         calls, refusals and lanes, second by second
+//	report.html      all this for people, on one page
 //
-// (failed.jsonl and unprocessed.jsonl if the input was JSONL.) The first three
-// are written always, with nothing but the header if there is no such row; the
-// last one if there is a second on record. Each is replaced as a whole, and only
+// (failed.jsonl and unprocessed.jsonl if the input was JSONL.) They are written
+// always, with nothing but the header if there is no such row, but for pace.csv:
+// that one if there is a second on record. Each is replaced as a whole, and only
 // its owner can read it. When the books do not balance row by row
 // (ledger.ErrUnbalanced), no file is touched.
-func Write(ctx context.Context, l *ledger.Ledger, dir string) (ledger.Summary, error) {
+//
+// next says what can be done after a run with these books; it may be nil.
+func Write(ctx context.Context, l *ledger.Ledger, dir string, next func(ledger.Summary) Next) (ledger.Summary, error) {
 	v, err := l.View(ctx) // one moment for rows and sums, though the run goes on
 	if err != nil {
 		return ledger.Summary{}, err
@@ -43,13 +47,20 @@ func Write(ctx context.Context, l *ledger.Ledger, dir string) (ledger.Summary, e
 		return sum, fmt.Errorf("write reports: %w", err)
 	}
 	defer w.discard()
-	if err := w.rows(ctx, v, sum); err != nil {
-		return sum, err
-	}
 	if err := w.paces(ctx, v, PaceFile(dir)); err != nil {
 		return sum, err
 	}
-	if err := w.summary(sum); err != nil {
+	f := &facts{Meta: l.Meta(), Sum: sum, Pace: w.sum, Curve: w.curve.drawn()}
+	if next != nil {
+		f.Next = next(sum)
+	}
+	if w.page, err = newPage(ctx, w.html, v, f); err != nil {
+		return sum, err
+	}
+	if err := w.rows(ctx, v, sum); err != nil {
+		return sum, err
+	}
+	if err := errors.Join(w.page.end(), w.summary(sum)); err != nil {
 		return sum, fmt.Errorf("write reports: %w", err)
 	}
 	if err := w.replace(); err != nil {
@@ -77,8 +88,13 @@ type form interface {
 type writer struct {
 	form                      form
 	failed, unprocessed, sums *aside.File
+	html                      *aside.File
 	pace                      *aside.File // nil if there is none
 	line                      []byte      // for reuse
+
+	page  *page
+	curve curve
+	sum   Pace
 }
 
 // formOf is the form in which the input of a run was written.
@@ -105,7 +121,7 @@ func create(dir string, m ledger.Meta) (_ *writer, err error) {
 	for _, f := range []struct {
 		path string
 		file **aside.File
-	}{{failed, &w.failed}, {unprocessed, &w.unprocessed}, {sums, &w.sums}} {
+	}{{failed, &w.failed}, {unprocessed, &w.unprocessed}, {sums, &w.sums}, {PageFile(dir), &w.html}} {
 		if *f.file, err = aside.Create(f.path); err != nil {
 			w.discard()
 			return nil, err
@@ -141,7 +157,9 @@ func (w *writer) row(r ledger.RowOutcome) (err error) {
 	switch r.Status {
 	case ledger.Failed:
 		w.line = w.form.failed(w.line[:0], r)
-		_, err = w.failed.Write(w.line)
+		if _, err = w.failed.Write(w.line); err == nil {
+			err = w.page.row(r)
+		}
 	case ledger.Unprocessed:
 		w.line = w.form.unprocessed(w.line[:0], r)
 		_, err = w.unprocessed.Write(w.line)
@@ -181,7 +199,7 @@ func (w *writer) discard() {
 
 // files are those that there are.
 func (w *writer) files() []*aside.File {
-	return slices.DeleteFunc([]*aside.File{w.failed, w.unprocessed, w.pace, w.sums}, func(f *aside.File) bool { return f == nil })
+	return slices.DeleteFunc([]*aside.File{w.failed, w.unprocessed, w.pace, w.html, w.sums}, func(f *aside.File) bool { return f == nil })
 }
 
 // books are the sums as the rows give them.

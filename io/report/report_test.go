@@ -71,7 +71,7 @@ func TestCSV(t *testing.T) {
 	dir := t.TempDir()
 	failed, unprocessed, _ := Files(dir, "csv")
 	must(t, os.WriteFile(failed, []byte("stale"), 0o644))
-	_, err := Write(t.Context(), l, dir)
+	_, err := Write(t.Context(), l, dir, nil)
 	must(t, err)
 	golden(t, failed, "\ufeffgroup_id,\"the account\",marks,_line,_class,_code,_error,_attempts,_run\r\n"+
 		"g,学生1,010,3,bad_row,0,\"column marks: \"\"010\"\" is not a mark , it has a leading zero\",0,r1\r\n"+
@@ -87,7 +87,7 @@ func TestJSONL(t *testing.T) {
 	l := small(t, ledger.Meta{Format: "jsonl", NewLine: "\n"},
 		[6]string{`{"account":"a0"}`, ` { } `, `{"account":"a2","x":{"y":"}"} }`, `{"account":"a3"}`, "{\"a\":1,\"a\":2}<\xff", `{"account":"a5"}`})
 	dir := t.TempDir()
-	_, err := Write(t.Context(), l, dir)
+	_, err := Write(t.Context(), l, dir, nil)
 	must(t, err)
 	failed, unprocessed, _ := Files(dir, "jsonl")
 	golden(t, failed, `{"_line":3,"_class":"bad_row","_code":0,"_error":"column marks: \"010\" is not a mark , it has a leading zero","_attempts":0,"_run":"r1"}
@@ -100,7 +100,7 @@ func TestJSONL(t *testing.T) {
 func TestSummaryFile(t *testing.T) {
 	l := small(t, ledger.Meta{Format: "csv", Header: "a"}, [6]string{"0", "1", "2", "3", "4", "5"})
 	dir := t.TempDir()
-	sum, err := Write(t.Context(), l, dir)
+	sum, err := Write(t.Context(), l, dir, nil)
 	must(t, err)
 	_, _, path := Files(dir, "csv")
 	golden(t, path, `{
@@ -146,7 +146,7 @@ func TestHeaderOnlyWhenNothingFailed(t *testing.T) {
 	defer l.Close()
 	must(t, l.PlanDone(ctx, 0, 0))
 	dir := t.TempDir()
-	_, err = Write(ctx, l, dir)
+	_, err = Write(ctx, l, dir, nil)
 	must(t, err)
 	failed, unprocessed, _ := Files(dir, "csv")
 	golden(t, failed, "a,b,"+Reserved+"\n")
@@ -183,14 +183,14 @@ func TestNoFileIsTouchedOnError(t *testing.T) {
 	must(t, os.WriteFile(failed, []byte("as it was"), 0o600))
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if _, err := Write(ctx, l, dir); !errors.Is(err, context.Canceled) {
+	if _, err := Write(ctx, l, dir, nil); !errors.Is(err, context.Canceled) {
 		t.Errorf("got %v, want context.Canceled", err)
 	}
 	golden(t, failed, "as it was")
 	if left, _ := filepath.Glob(filepath.Join(dir, ".*")); len(left) != 0 {
 		t.Errorf("left behind: %v", left)
 	}
-	if _, err := Write(t.Context(), l, filepath.Join(dir, "none")); !errors.Is(err, os.ErrNotExist) {
+	if _, err := Write(t.Context(), l, filepath.Join(dir, "none"), nil); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("no directory: got %v", err)
 	}
 }
@@ -209,7 +209,7 @@ func TestBooksOfRandomRuns(t *testing.T) {
 		r := drawRun(t)
 		l := r.play(t, ledger.Store{Dir: dir})
 		defer l.Close()
-		sum, err := Write(t.Context(), l, dir)
+		sum, err := Write(t.Context(), l, dir, nil)
 		must(t, err)
 		if n := int64(len(r.raw)); sum.Rows != n || sum.Succeeded+sum.Failed+sum.Unprocessed != n {
 			t.Fatalf("%d rows: got %+v", n, sum)
