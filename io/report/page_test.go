@@ -220,7 +220,7 @@ func TestPageOfAnOldLedger(t *testing.T) {
 	for _, statement := range []string{
 		"DROP TABLE pace", "ALTER TABLE session DROP COLUMN refused", "DROP TABLE entry", "DROP INDEX chunk_lo",
 		"ALTER TABLE progress DROP COLUMN settled", "ALTER TABLE progress DROP COLUMN note",
-		"ALTER TABLE books DROP COLUMN superseded", "ALTER TABLE books DROP COLUMN kept",
+		"ALTER TABLE books DROP COLUMN superseded", "ALTER TABLE books DROP COLUMN kept", "ALTER TABLE run DROP COLUMN sum",
 		"PRAGMA user_version = 1", "PRAGMA wal_checkpoint(TRUNCATE)",
 	} {
 		_, err := db.Exec(statement)
