@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"iter"
 	"slices"
 	"strings"
 	"time"
@@ -148,7 +149,22 @@ func (o *options) openInput(ctx context.Context, kind string, src *source) (*job
 	if err != nil {
 		return nil, nil, &codedError{codeOf(err), fmt.Errorf("%s: %w", src.name, err)}
 	}
+	in.Records = saysWhere(src.name, in.Records)
 	return in, k.make(o, kindParts{}), nil
+}
+
+// saysWhere gives records whose error says which file it is of.
+func saysWhere(name string, records iter.Seq2[jobs.Record, error]) iter.Seq2[jobs.Record, error] {
+	return func(yield func(jobs.Record, error) bool) {
+		for rec, err := range records {
+			if isInput(err) {
+				err = fmt.Errorf("%s: %w", name, err)
+			}
+			if !yield(rec, err) {
+				return
+			}
+		}
+	}
 }
 
 // refuse lists the bad lines of an input that is refused.

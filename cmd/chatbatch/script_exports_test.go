@@ -107,3 +107,20 @@ func tableOf(ts *testscript.TestScript, neg bool, args []string) {
 		ts.Fatalf("%s is neither .gz, .zst nor .xlsx", args[0])
 	}
 }
+
+func pack(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 2 {
+		ts.Fatalf("usage: pack FILE NAME")
+	}
+	out, err := os.Create(ts.MkAbs(args[1]))
+	ts.Check(err)
+	defer out.Close()
+	var w io.WriteCloser = gzip.NewWriter(out)
+	if path.Ext(args[1]) == ".zst" {
+		w, err = zstd.NewWriter(out)
+		ts.Check(err)
+	}
+	_, err = io.WriteString(w, ts.ReadFile(args[0]))
+	ts.Check(err)
+	ts.Check(w.Close())
+}

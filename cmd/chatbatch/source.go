@@ -2,7 +2,6 @@ package main
 
 import (
 	"bufio"
-	"bytes"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -174,12 +173,11 @@ func (s *source) format() (roster.Format, error) {
 	if _, err := s.file.Seek(0, io.SeekStart); err != nil {
 		return "", fmt.Errorf("read %s: %w", s.name, err)
 	}
-	head, _ := bufio.NewReader(s.file).Peek(512)
-	head = bytes.TrimLeft(bytes.TrimPrefix(head, []byte("\ufeff")), " \t\r\n")
-	if bytes.HasPrefix(head, []byte("{")) {
-		return roster.JSONL, nil
+	f, err := roster.FormatIn(s.file)
+	if err != nil {
+		return "", fmt.Errorf("read %s: %w", s.name, err)
 	}
-	return roster.CSV, nil
+	return f, nil
 }
 
 // A checked reader compares what it reads with what was read before.

@@ -114,13 +114,13 @@ func TestSource(t *testing.T) {
 		name, text string
 		want       Source
 	}{
-		{"LF", header, Source{CSV, "group_id,account,marks", "\n"}},
-		{"CRLF and blanks", "\nname, Account ,\"marks\",group_id\r\n", Source{CSV, "name, Account ,\"marks\",group_id", "\r\n"}},
-		{"BOM", "\ufeffgroup_id,account,marks", Source{CSV, "\ufeffgroup_id,account,marks", "\n"}},
-		{"BOM above", "\ufeff\r\n" + header, Source{CSV, "\ufeffgroup_id,account,marks", "\n"}},
-		{"reserved at the end", "group_id,account,marks," + reservedHeader + "\n", Source{CSV, "group_id,account,marks", "\n"}},
-		{"reserved in front", "\ufeff" + reservedHeader + ",group_id,\"account\",marks\n", Source{CSV, "\ufeffgroup_id,\"account\",marks", "\n"}},
-		{"reserved here and there", "_run,group_id,_line, account,_code,marks\n", Source{CSV, "group_id, account,marks", "\n"}},
+		{"LF", header, Source{Format: CSV, Header: "group_id,account,marks", NewLine: "\n"}},
+		{"CRLF and blanks", "\nname, Account ,\"marks\",group_id\r\n", Source{Format: CSV, Header: "name, Account ,\"marks\",group_id", NewLine: "\r\n"}},
+		{"BOM", "\ufeffgroup_id,account,marks", Source{Format: CSV, Header: "\ufeffgroup_id,account,marks", NewLine: "\n"}},
+		{"BOM above", "\ufeff\r\n" + header, Source{Format: CSV, Header: "\ufeffgroup_id,account,marks", NewLine: "\n"}},
+		{"reserved at the end", "group_id,account,marks," + reservedHeader + "\n", Source{Format: CSV, Header: "group_id,account,marks", NewLine: "\n"}},
+		{"reserved in front", "\ufeff" + reservedHeader + ",group_id,\"account\",marks\n", Source{Format: CSV, Header: "\ufeffgroup_id,\"account\",marks", NewLine: "\n"}},
+		{"reserved here and there", "_run,group_id,_line, account,_code,marks\n", Source{Format: CSV, Header: "group_id, account,marks", NewLine: "\n"}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			if diff := cmp.Diff(tt.want, mustOpen[mark](t, tt.text, Options{}).Source()); diff != "" {

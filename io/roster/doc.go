@@ -1,5 +1,6 @@
 // Package roster reads rosters: tables of people and groups, as CSV or JSONL,
-// row by row, in memory that does not grow with the file.
+// row by row, in memory that does not grow with the file. It may be packed by
+// gzip or zstd.
 //
 // Each row comes in two forms, made once: the typed value, for the call to be
 // made of it, and its text as written, for the way out. A row that cannot be

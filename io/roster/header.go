@@ -48,8 +48,8 @@ func (e *HeaderError) Error() string {
 var magics = []struct{ first, what, hint string }{
 	{"PK\x03\x04", "an Excel workbook or a zip archive", "save the sheet as CSV (UTF-8)"},
 	{"\xd0\xcf\x11\xe0", "an old Excel workbook", "save the sheet as CSV (UTF-8)"},
-	{"\x1f\x8b", "compressed (gzip)", "unpack it first"},
-	{"\x28\xb5\x2f\xfd", "compressed (zstd)", "unpack it first"},
+	{"\x1f\x8b", "compressed twice (gzip)", "unpack it first"},
+	{"\x28\xb5\x2f\xfd", "compressed twice (zstd)", "unpack it first"},
 	{"\xff\xfe", "UTF-16", "save it as UTF-8"},
 	{"\xfe\xff", "UTF-16", "save it as UTF-8"},
 }

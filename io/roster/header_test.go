@@ -67,7 +67,8 @@ func TestHeaderError(t *testing.T) {
 		{"UTF-16", "\xff\xfeg\x00", Options{}, "header: the file is UTF-16, not text; save it as UTF-8"},
 		{"UTF-16 without BOM", "g\x00r\x00", Options{}, `header: the first line holds a NUL byte; the file begins with "g\x00r\x00"; the file may be UTF-16: save it as UTF-8`},
 		{"workbook", "PK\x03\x04\x14", Options{}, "header: the file is an Excel workbook or a zip archive, not text; save the sheet as CSV (UTF-8)"},
-		{"gzip as JSONL", "\x1f\x8b\x08", Options{Format: JSONL}, "header: the file is compressed (gzip), not text; unpack it first"},
+		{"gzip in gzip as JSONL", packed(Gzip, packed(Gzip, "{}")), Options{Format: JSONL}, "header: the file is compressed twice (gzip), not text; unpack it first"},
+		{"gzip in zstd", packed(Zstd, packed(Gzip, header)), Options{}, "header: the file is compressed twice (gzip), not text; unpack it first"},
 		{"reserved only", reservedHeader, Options{}, `header: there are only reserved columns; the file begins with "_line,_class,_code,_error,_attempts,_run"`},
 		{"mapped column missing", header, Options{Map: map[string]string{"学号": "account"}}, `header: there is no column "学号" to take as account; columns read: "group_id", "account", "marks"`},
 		{"mapped column doubled", "group_id,学号,学号,marks\n", Options{Map: map[string]string{"学号": "account"}}, `header: 2 columns for account: ["学号" "学号"]; columns read: "group_id", "学号", "学号", "marks"`},
@@ -236,7 +237,7 @@ func TestOptionalColumn(t *testing.T) {
 
 func TestFormatOf(t *testing.T) {
 	for name, want := range map[string]Format{
-		"a.csv": CSV, "a.jsonl": JSONL, "dir.jsonl/a.CSV": CSV, "A.JSONL": JSONL, "a.ndjson": JSONL, "-": CSV, "": CSV, "jsonl": CSV,
+		"a.csv": CSV, "a.jsonl": JSONL, "dir.jsonl/a.CSV": CSV, "A.JSONL": JSONL, "a.jsonl.GZ": JSONL, "a.ndjson.zst": JSONL, "a.csv.gz": CSV, "a.gz": CSV, "a.ndjson": JSONL, "-": CSV, "": CSV, "jsonl": CSV,
 	} {
 		if got := FormatOf(name); got != want {
 			t.Errorf("%s: got %v, want %v", name, got, want)

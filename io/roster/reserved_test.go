@@ -144,7 +144,7 @@ var goodCSV = []string{"g,ann,1000", `g,"ann","1000,1001"`, `"a,b", x ,1000`, "g
 func TestFeedBackCSV(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		want := texts(t, goodCSV)
-		src := Source{CSV, rapid.SampledFrom([]string{"group_id,account,marks", "\ufeff\"marks\",group_id,account"}).Draw(t, "header"), rapid.SampledFrom([]string{"\n", "\r\n"}).Draw(t, "newline")}
+		src := Source{Format: CSV, Header: rapid.SampledFrom([]string{"group_id,account,marks", "\ufeff\"marks\",group_id,account"}).Draw(t, "header"), NewLine: rapid.SampledFrom([]string{"\n", "\r\n"}).Draw(t, "newline")}
 		text := src.Header + src.NewLine + strings.Join(want, src.NewLine)
 		plain := feedBack(t, text, Options{})
 		compare(t, "the input itself", src, want, plain)
@@ -206,7 +206,7 @@ func TestFeedBackMoved(t *testing.T) {
 			want = append(want, strings.Join(row, ","))
 			text += weave(row, values, places) + "\n"
 		}
-		compare(t, "moved", Source{CSV, "group_id,account,marks", "\n"}, want, feedBack(t, text, Options{}))
+		compare(t, "moved", Source{Format: CSV, Header: "group_id,account,marks", NewLine: "\n"}, want, feedBack(t, text, Options{}))
 	})
 }
 
@@ -219,7 +219,7 @@ func TestFeedBackFront(t *testing.T) {
 		for i, row := range want {
 			text += fail(i).csvValues() + "," + row + "\n"
 		}
-		compare(t, "front", Source{CSV, "group_id,account,marks", "\n"}, want, feedBack(t, text, Options{}))
+		compare(t, "front", Source{Format: CSV, Header: "group_id,account,marks", NewLine: "\n"}, want, feedBack(t, text, Options{}))
 	})
 }
 

@@ -1,6 +1,7 @@
 package roster
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -19,9 +20,11 @@ const (
 )
 
 // FormatOf tells the format by the end of a file name: ".jsonl" and ".ndjson",
-// in any case, are JSONL, everything else is CSV.
+// in any case and also with ".gz" or ".zst" behind, are JSONL, everything else
+// is CSV.
 func FormatOf(name string) Format {
 	name = strings.ToLower(name)
+	name = strings.TrimSuffix(strings.TrimSuffix(name, ".gz"), ".zst")
 	if strings.HasSuffix(name, ".jsonl") || strings.HasSuffix(name, ".ndjson") {
 		return JSONL
 	}
@@ -56,6 +59,11 @@ type Source struct {
 	Format  Format
 	Header  string // as written, with a byte order mark, without line end and reserved columns; "" for JSONL
 	NewLine string // "\n" or "\r\n", as the first line that is not blank ends
+}
+
+// Found is what was found of a file beside how it is written.
+type Found struct {
+	Packed string // Gzip, Zstd or "": outcome files are not
 }
 
 // A Row is one record of a file.
@@ -102,6 +110,7 @@ type Reader[T any] struct {
 	decode  decoder[T]
 	another func() (decoder[T], error) // makes decoders for use at the same time
 	src     Source
+	found   Found
 	num     int64   // rows handed out
 	open    int64   // line on which a quoted field was left open; 0 for none
 	item    item[T] // the one under way, to keep it in one place
@@ -119,10 +128,12 @@ func newReader[T any](g *gate, src Source, another func() (decoder[T], error)) (
 	return &Reader[T]{gate: g, decode: d, another: another, src: src, limits: newLimits()}, nil
 }
 
-// Open starts to read a file, up to its header, which must have a column for
+// Open starts to read a file, which may be packed by gzip or zstd. It reads up to
+// its header, which must have a column for
 // each field of T: a column named by the csv tag of the field, by an alias of
 // that name or by [Options.Map]. A header that has not, and an empty CSV file,
-// are a [*HeaderError]. An empty JSONL file has no rows.
+// are a [*HeaderError], and a packed file that is broken is a [*PackError]. An
+// empty JSONL file has no rows.
 //
 // T is a struct. Its exported fields have a tag like csv:"group_id", or
 // csv:"type,omitempty" if the column may be missing, and are strings or types
@@ -142,17 +153,45 @@ func Open[T any](r io.Reader, o Options) (*Reader[T], error) {
 	if err != nil {
 		return nil, err
 	}
-	switch o.Format {
-	case CSV, "":
-		return openCSV[T](r, o, n, fixed)
-	case JSONL:
-		return openJSONL[T](r, o, n, fixed)
+	if o.Format != CSV && o.Format != JSONL && o.Format != "" {
+		return nil, fmt.Errorf("%w: no format %q", ErrOptions, o.Format)
 	}
-	return nil, fmt.Errorf("%w: no format %q", ErrOptions, o.Format)
+	text, packed, err := unpack(r)
+	if err != nil {
+		return nil, fmt.Errorf("read first line: %w", err)
+	}
+	open := openCSV[T]
+	if o.Format == JSONL {
+		open = openJSONL[T]
+	}
+	reader, err := open(text, o, n, fixed)
+	if err != nil {
+		return nil, err
+	}
+	reader.found.Packed = packed
+	return reader, nil
+}
+
+// FormatIn tells the format of a file without a name by how it begins: with a {
+// it is JSONL, else CSV.
+func FormatIn(r io.Reader) (Format, error) {
+	text, _, err := unpack(r)
+	if err != nil {
+		return "", err
+	}
+	head, _ := text.Peek(512) // an error comes again when the file is read
+	head = bytes.TrimLeft(bytes.TrimPrefix(head, []byte(byteOrderMark)), " \t\r\n")
+	if bytes.HasPrefix(head, []byte("{")) {
+		return JSONL, nil
+	}
+	return CSV, nil
 }
 
 // Source says how the file is written.
 func (r *Reader[T]) Source() Source { return r.src }
+
+// Found says what was found, for people.
+func (r *Reader[T]) Found() Found { return r.found }
 
 // Rows goes over the rows of the file, once, in order. An error is one of
 // reading the file. It is the last item and has no row; the piece of a line
