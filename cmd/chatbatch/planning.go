@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"iter"
 	"slices"
 	"strings"
 	"time"
@@ -20,7 +19,7 @@ import (
 // another one.
 func planOptions(k kindOf, flags *pflag.FlagSet) map[string]string {
 	o := map[string]string{}
-	for _, name := range append([]string{"map"}, k.plan...) {
+	for _, name := range append([]string{"map", "encoding", "delimiter"}, k.plan...) {
 		f := flags.Lookup(name)
 		text := f.Value.String()
 		if list, ok := f.Value.(pflag.SliceValue); ok {
@@ -109,7 +108,13 @@ func (j *job) plan(ctx context.Context, m ledger.Meta, src *source) (*ledger.Led
 	if err != nil {
 		return nil, err
 	}
-	m.Header, m.NewLine = in.Source.Header, in.Source.NewLine
+	m.Header, m.NewLine, m.Encoding, m.Delimiter = in.Source.Header, in.Source.NewLine, in.Source.Encoding, in.Source.Delimiter
+	read := &reading{Found: in.Found}
+	in.Records = read.watch(src.name, in.Records, func() {
+		if src.written == "" { // there was something to find out
+			j.tell(src.name, read)
+		}
+	})
 	l, err := j.store.Create(ctx, m)
 	if err != nil {
 		return nil, err
@@ -141,6 +146,9 @@ func (o *options) openInput(ctx context.Context, kind string, src *source) (*job
 	if opts.Format, err = src.format(); err != nil {
 		return nil, nil, err
 	}
+	if src.written != "" {
+		opts.Encoding, opts.Delimiter = cmp.Or(src.encoding, opts.Encoding), src.delimiter
+	}
 	r, err := src.fromStart(ctx)
 	if err != nil {
 		return nil, nil, err
@@ -149,22 +157,7 @@ func (o *options) openInput(ctx context.Context, kind string, src *source) (*job
 	if err != nil {
 		return nil, nil, &codedError{codeOf(err), fmt.Errorf("%s: %w", src.name, err)}
 	}
-	in.Records = saysWhere(src.name, in.Records)
 	return in, k.make(o, kindParts{}), nil
-}
-
-// saysWhere gives records whose error says which file it is of.
-func saysWhere(name string, records iter.Seq2[jobs.Record, error]) iter.Seq2[jobs.Record, error] {
-	return func(yield func(jobs.Record, error) bool) {
-		for rec, err := range records {
-			if isInput(err) {
-				err = fmt.Errorf("%s: %w", name, err)
-			}
-			if !yield(rec, err) {
-				return
-			}
-		}
-	}
 }
 
 // refuse lists the bad lines of an input that is refused.

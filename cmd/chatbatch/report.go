@@ -47,7 +47,7 @@ func show(ctx context.Context, out io.Writer, l *ledger.Ledger, w world) error {
 	if err != nil {
 		return err
 	}
-	examples, err := l.Examples(ctx)
+	examples, err := report.Examples(ctx, l)
 	if err != nil {
 		return err
 	}

@@ -51,6 +51,8 @@ func TestMain(m *testing.M) {
 //	marks GROUP         who has which marks there, on stdout
 //	unread GROUP        who has which unread count there, on stdout
 //	table FILE          a compressed file or a workbook as text, on stdout
+//	encode NAME FILE…   write FILE, which is UTF-8, in the encoding NAME
+//	decode NAME FILE    FILE, which is in the encoding NAME, on stdout
 //	pack FILE NAME      FILE compressed as NAME, which ends in .gz or .zst
 //	address             $ADDR is free to listen on
 //	newest              $RUN and $DIR are the newest run and its directory
@@ -85,7 +87,7 @@ func scriptCommands() map[string]scriptCommand {
 		"hold": hold, "release": release, "marks": marks, "address": address, "newest": newest,
 		"next": next, "compact": compact, "mode": mode, "interrupt": interrupt, "exited": exited,
 		"asked": asked, "unread": unread, "table": tableOf, "until": until, "busiest": busiest,
-		"pack": pack,
+		"pack": pack, "encode": encode, "decode": decode,
 	}
 }
 

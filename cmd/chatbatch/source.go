@@ -26,7 +26,8 @@ type source struct {
 	since time.Time   // when list began; zero: it did not
 	of    string      // the run whose failed rows these are
 
-	written roster.Format // as we wrote it; "": by its name
+	written             roster.Format // as we wrote it; "": by its name
+	encoding, delimiter string        // of what we wrote
 	// list writes the source, for one that must be asked for; it does so when
 	// it is known that it is needed.
 	list func(context.Context, io.Writer) error

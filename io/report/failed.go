@@ -6,8 +6,27 @@ import (
 	"io"
 	"slices"
 
+	"chatbatch/io/charset"
 	"chatbatch/io/ledger"
 )
+
+// Examples returns one row for each class and code of failed rows, as text.
+func Examples(ctx context.Context, l *ledger.Ledger) ([]ledger.Example, error) {
+	list, err := l.Examples(ctx)
+	if err != nil {
+		return nil, err
+	}
+	cs, err := charset.Named(l.Meta().Encoding)
+	if err != nil {
+		return nil, err
+	}
+	for i := range list {
+		if !cs.IsWide() { // as text already
+			list[i].Raw = cs.Decode(list[i].Raw)
+		}
+	}
+	return list, nil
+}
 
 // Failed writes the failed rows of a run, as its failed file has them, and
 // returns how many there are. With classes, only those that failed with one of

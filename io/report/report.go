@@ -13,6 +13,7 @@ import (
 	"strconv"
 
 	"chatbatch/io/aside"
+	"chatbatch/io/charset"
 	"chatbatch/io/ledger"
 )
 
@@ -87,13 +88,27 @@ func formOf(m ledger.Meta) (form, error) {
 	if newLine == "" {
 		newLine = "\n"
 	}
+	cs, err := charset.Named(m.Encoding)
+	if err != nil {
+		return nil, fmt.Errorf("input of unknown encoding: %w", err)
+	}
+	inner := cs
+	if cs.IsWide() {
+		inner, _ = charset.Named(charset.UTF8) // which there is
+	}
+	var f form
 	switch m.Format {
 	case "csv":
-		return newCSVForm(m.Header, newLine, m.Run), nil
+		f = newCSVForm(m, newLine, inner)
 	case "jsonl":
-		return &jsonlForm{newLine, m.Run}, nil
+		f = &jsonlForm{newLine, m.Run}
+	default:
+		return nil, fmt.Errorf("input of unknown format %q", m.Format)
 	}
-	return nil, fmt.Errorf("input of unknown format %q", m.Format)
+	if cs.IsWide() {
+		return &wideForm{form: f, charset: cs}, nil
+	}
+	return f, nil
 }
 
 func create(dir string, m ledger.Meta) (_ *writer, err error) {

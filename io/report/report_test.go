@@ -17,6 +17,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"pgregory.net/rapid"
 
+	"chatbatch/io/charset"
 	"chatbatch/io/ledger"
 )
 
@@ -399,5 +400,81 @@ func TestTable(t *testing.T) {
 	must(t, Table(&colored, sum, Pace{}, examples, true))
 	if !strings.Contains(colored.String(), "\x1b[31mfailed\x1b[0m") || strings.Contains(colored.String(), "\x1b[33munprocessed") {
 		t.Errorf("colors: %q", colored.String())
+	}
+}
+
+// The outcome files are in the form of the input.
+func TestForms(t *testing.T) {
+	for _, tt := range []struct {
+		name                string
+		m                   ledger.Meta
+		raws                [6]string
+		failed, unprocessed string
+	}{
+		{"GBK by semicolon", ledger.Meta{Format: "csv", Header: "\xd5\xcb\xba\xc5;b", NewLine: "\n", Encoding: "gbk", Delimiter: ";"},
+			[6]string{"a0;1", "\xd5\xcb\xff;1", "a2;1", "a3;1", "\"", "\xba\xc5;1"},
+			"\xd5\xcb\xba\xc5;b;_line;_class;_code;_error;_attempts;_run\n" +
+				"\xd5\xcb\xff;1;3;bad_row;0;\"column marks: \"\"010\"\" is not a mark , it has a leading zero\";0;r1\n" +
+				"a2;1;4;refused;10004;\xc8\xba\xd7\xe9 unknown;3;r1\n" +
+				"\";6;bad_row;0;record on line 6: wrong number of fields;0;r1\n",
+			"\xd5\xcb\xba\xc5;b\na3;1\n\xba\xc5;1\n"},
+		{"an encoding without these characters", ledger.Meta{Format: "csv", Header: "a\tb", NewLine: "\n", Encoding: "windows-1252", Delimiter: "\t"},
+			[6]string{"a0\t1", "\xe9\t1", "a2\t1", "a3\t1", "a4", "a5\t1"},
+			"a\tb\t_line\t_class\t_code\t_error\t_attempts\t_run\n" +
+				"\xe9\t1\t3\tbad_row\t0\t\"column marks: \"\"010\"\" is not a mark , it has a leading zero\"\t0\tr1\n" +
+				"a2\t1\t4\trefused\t10004\t?? unknown\t3\tr1\n" +
+				"a4\t6\tbad_row\t0\trecord on line 6: wrong number of fields\t0\tr1\n",
+			"a\tb\na3\t1\na5\t1\n"},
+		{"an unknown encoding", ledger.Meta{Format: "csv", Header: "a,b", NewLine: "\n"},
+			[6]string{"a0,1", "\xe9,1", "\xff,1", "a3,1", "a4", "\xfe,1"},
+			"a,b,_line,_class,_code,_error,_attempts,_run\n" +
+				"\xe9,1,3,bad_row,0,\"column marks: \"\"010\"\" is not a mark , it has a leading zero\",0,r1\n" +
+				"\xff,1,4,refused,10004,?? unknown,3,r1\n" +
+				"a4,6,bad_row,0,record on line 6: wrong number of fields,0,r1\n",
+			"a,b\na3,1\n\xfe,1\n"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			l := small(t, tt.m, tt.raws)
+			dir := t.TempDir()
+			_, err := Write(t.Context(), l, dir)
+			must(t, err)
+			failed, unprocessed, _ := Files(dir, tt.m.Format)
+			golden(t, failed, tt.failed)
+			golden(t, unprocessed, tt.unprocessed)
+			examples, err := Examples(t.Context(), l)
+			must(t, err)
+			if tt.m.Encoding == "gbk" && examples[0].Raw != "账\ufffd;1" {
+				t.Errorf("got example %q, want it as text", examples[0].Raw)
+			}
+		})
+	}
+}
+
+func TestUTF16(t *testing.T) {
+	cs, err := charset.Named("utf-16le")
+	must(t, err)
+	for _, m := range []ledger.Meta{
+		{Format: "csv", Header: "\ufeffa\t账号", NewLine: "\r\n", Encoding: "utf-16le", Delimiter: "\t"},
+		{Format: "jsonl", NewLine: "\r\n", Encoding: "utf-16le"},
+	} {
+		raws := [6]string{`{"a":"学生"}`, "学生\t1", "a2", "学生\t3", "{}", "a5"}
+		plain := m
+		plain.Encoding = ""
+		for i, path := range []func(string, string) string{
+			func(dir, format string) string { failed, _, _ := Files(dir, format); return failed },
+			func(dir, format string) string { _, unprocessed, _ := Files(dir, format); return unprocessed },
+		} {
+			dir, wide := t.TempDir(), t.TempDir()
+			_, err := Write(t.Context(), small(t, plain, raws), dir)
+			must(t, err)
+			_, err = Write(t.Context(), small(t, m, raws), wide)
+			must(t, err)
+			text, err := os.ReadFile(path(dir, m.Format))
+			must(t, err)
+			golden(t, path(wide, m.Format), string(cs.Append(nil, string(text))))
+			if i == 0 && len(text) < 100 {
+				t.Errorf("%s: got %q", m.Format, text)
+			}
+		}
 	}
 }

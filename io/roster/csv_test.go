@@ -45,6 +45,9 @@ func TestCSVRows(t *testing.T) {
 			`2 ! column account: "1.38E+10" is a number as a spreadsheet shows it, its digits are lost: make the column text and fill it in again`,
 			`3 ! column account: "1E+15" is a number as a spreadsheet shows it, its digits are lost: make the column text and fill it in again`,
 			"4 g/1e5 [1000]"}},
+		{"scientific without a sign", header + "g,1.38E10,1000\ng,1.38E5,1000\ng,1E15,1000\ng,v1.38E10,1000\n", []string{
+			`2 ! column account: "1.38E10" is a number as a spreadsheet shows it, its digits are lost: make the column text and fill it in again`,
+			"3 g/1.38E5 [1000]", "4 g/1E15 [1000]", "5 g/v1.38E10 [1000]"}},
 		{"bad values cost one row", header + "g,ann,010\ng,bob,3.9\n,cid,1000\ng, ,1000\ng,dan,1000\n", []string{
 			`2 ! column marks: "010" is not a mark: leading zero`,
 			`3 ! column marks: "3.9" is not a mark: it has a decimal point`,
@@ -71,7 +74,7 @@ func TestCSVRows(t *testing.T) {
 			"3 g/bob [1000]",
 			"4 ! wrong number of fields: 2, the header has 3"}},
 		{"NUL", header + "g,a\x00b,1000\ng,bob,1000\n", []string{"2 ! the line holds a NUL byte", "3 g/bob [1000]"}},
-		{"not UTF-8", header + "g,\xd5\xc5,1000\ng,bob,1000\n", []string{"2 ! the line is not UTF-8", "3 g/bob [1000]"}},
+		{"not UTF-8", header + "g,\xd5\xc5,1000\ng,bob,1000\n", []string{"2 ! column account: the line is not UTF-8, and this is not ASCII: say how the file is written with --encoding, e.g. --encoding gb18030", "3 g/bob [1000]"}},
 		{"lines that end with CR", header + "g,a,1000\rg,b,1000\n", []string{"2 ! the line holds a carriage return that is not at its end"}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

@@ -1,6 +1,7 @@
 // Package roster reads rosters: tables of people and groups, as CSV or JSONL,
 // row by row, in memory that does not grow with the file. It may be packed by
-// gzip or zstd.
+// gzip or zstd, in one of several encodings, and its fields separated in one of
+// several ways: by that in which the header has all columns.
 //
 // Each row comes in two forms, made once: the typed value, for the call to be
 // made of it, and its text as written, for the way out. A row that cannot be
@@ -15,5 +16,6 @@
 // The package refuses to guess. A mark is digits and nothing else, an account
 // is a string also when it looks like a number, a field does not run over
 // several lines, and a header with a missing or a doubled column is a
-// [HeaderError] that says how it was read.
+// [HeaderError] that says how it was read. An ID whose encoding is not certain
+// is not used, see [EncodingError].
 package roster

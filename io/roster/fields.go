@@ -63,7 +63,7 @@ var (
 
 // scientific is how spreadsheets show a number of more than eleven digits. An
 // ID of an app may look like 1e5, but not like this.
-var scientific = regexp.MustCompile(`^[+-]?[0-9](\.[0-9]+)?[eE][+-][0-9]{2,}$`)
+var scientific = regexp.MustCompile(`^[+-]?[0-9](\.[0-9]+[eE][+-]?|[eE][+-])[0-9]{2,}$`)
 
 func parseID(s string) (string, error) {
 	s = strings.TrimSpace(s)

@@ -58,7 +58,7 @@ func TestCutCSV(t *testing.T) {
 		{"no reserved columns", "group_id,account,marks", "5,refused,10004,x,3,r", "5,refused,10004,x,3,r"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			_, c, err := columnsOf(tt.header)
+			_, c, err := columnsOf(tt.header, ',')
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -217,7 +217,7 @@ func TestFeedBackFront(t *testing.T) {
 		text := reservedHeader + ",group_id,account,marks\n"
 		fail := failures(t)
 		for i, row := range want {
-			text += fail(i).csvValues() + "," + row + "\n"
+			text += fail(i).csvValues(",") + "," + row + "\n"
 		}
 		compare(t, "front", Source{Format: CSV, Header: "group_id,account,marks", NewLine: "\n"}, want, feedBack(t, text, Options{}))
 	})
@@ -270,6 +270,9 @@ type fataler interface {
 
 func feedBack(t fataler, text string, o Options) readBack {
 	t.Helper()
+	if o.Encoding == "" {
+		o.Encoding = "utf-8"
+	}
 	r, err := Open[mark](strings.NewReader(text), o)
 	if err != nil {
 		t.Fatalf("open: %v", err)

@@ -1,13 +1,14 @@
 package roster
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"io"
 	"iter"
 	"reflect"
 	"strings"
+
+	"chatbatch/io/charset"
 )
 
 // A Format is the way rows are written in a file.
@@ -48,6 +49,11 @@ type Options struct {
 	// such column. It is an error if the column is there too.
 	Defaults map[string]string
 
+	// Encoding is that of the file, by its name on the web; "" is to be found by
+	// the header. Delimiter is what stands between the fields of a CSV file: one
+	// of , ; | and tab, or its name; "" is to be found by the header.
+	Encoding, Delimiter string
+
 	// MaxLine bounds a row: a text of MaxLine bytes or more is refused, and
 	// only its first MaxLine bytes are kept. 0 is 64 KiB for CSV and 1 MiB for
 	// JSONL.
@@ -59,11 +65,34 @@ type Source struct {
 	Format  Format
 	Header  string // as written, with a byte order mark, without line end and reserved columns; "" for JSONL
 	NewLine string // "\n" or "\r\n", as the first line that is not blank ends
+
+	// Encoding and Delimiter are as in [Options]; "" is UTF-8 and a comma. The
+	// Header, and the texts of rows, are the bytes of the file, but if Encoding is
+	// UTF-16: then they are UTF-8.
+	Encoding, Delimiter string
 }
 
 // Found is what was found of a file beside how it is written.
 type Found struct {
-	Packed string // Gzip, Zstd or "": outcome files are not
+	Packed    string   // Gzip, Zstd or "": outcome files are not
+	Encoding  string   // "" is UTF-8
+	Unknown   bool     // it is not UTF-8, and nothing says what it is; IDs must be ASCII
+	Delimiter string   // "" is a comma
+	Columns   []Column // those that are read, in the order of the file; nil for JSONL
+}
+
+// A Column is one that is read.
+type Column struct{ Name, Field string }
+
+// Plain reports whether nothing had to be found out: UTF-8, commas, and columns
+// that are called as their fields are.
+func (f Found) Plain() bool {
+	for _, c := range f.Columns {
+		if plain(c.Name) != plain(c.Field) {
+			return false
+		}
+	}
+	return f.Packed == "" && f.Encoding == "" && !f.Unknown && f.Delimiter == ""
 }
 
 // A Row is one record of a file.
@@ -113,6 +142,8 @@ type Reader[T any] struct {
 	found   Found
 	num     int64   // rows handed out
 	open    int64   // line on which a quoted field was left open; 0 for none
+	foreign int64   // a line that is not UTF-8, where nothing else says what the file is; 0 for none
+	guessed int64   // a line with an ID that is not ASCII and was read as UTF-8; 0 for none
 	item    item[T] // the one under way, to keep it in one place
 
 	limits limits
@@ -153,16 +184,19 @@ func Open[T any](r io.Reader, o Options) (*Reader[T], error) {
 	if err != nil {
 		return nil, err
 	}
-	if o.Format != CSV && o.Format != JSONL && o.Format != "" {
-		return nil, fmt.Errorf("%w: no format %q", ErrOptions, o.Format)
+	if err := o.check(); err != nil {
+		return nil, err
 	}
 	text, packed, err := unpack(r)
 	if err != nil {
 		return nil, fmt.Errorf("read first line: %w", err)
 	}
-	open := openCSV[T]
+	open, begins := openCSV[T], func(text string) bool { return beginsCSV(text, o, n, fixed) }
 	if o.Format == JSONL {
-		open = openJSONL[T]
+		open, begins = openJSONL[T], beginsJSONL
+	}
+	if text, o, err = inUTF8(text, o, begins); err != nil {
+		return nil, err
 	}
 	reader, err := open(text, o, n, fixed)
 	if err != nil {
@@ -172,6 +206,20 @@ func Open[T any](r io.Reader, o Options) (*Reader[T], error) {
 	return reader, nil
 }
 
+// check refuses options that no file can have.
+func (o Options) check() error {
+	if o.Format != CSV && o.Format != JSONL && o.Format != "" {
+		return fmt.Errorf("%w: no format %q", ErrOptions, o.Format)
+	}
+	if _, err := charset.Named(o.Encoding); err != nil {
+		return fmt.Errorf("%w: %w", ErrOptions, err)
+	}
+	if _, ok := commaOf(o.Delimiter); !ok {
+		return fmt.Errorf("%w: delimiter %q: it is a comma, a semicolon, a tab or a bar", ErrOptions, o.Delimiter)
+	}
+	return nil
+}
+
 // FormatIn tells the format of a file without a name by how it begins: with a {
 // it is JSONL, else CSV.
 func FormatIn(r io.Reader) (Format, error) {
@@ -179,12 +227,19 @@ func FormatIn(r io.Reader) (Format, error) {
 	if err != nil {
 		return "", err
 	}
+	if text, _, err = inUTF8(text, Options{}, beginsJSONL); err != nil {
+		return "", err
+	}
 	head, _ := text.Peek(512) // an error comes again when the file is read
-	head = bytes.TrimLeft(bytes.TrimPrefix(head, []byte(byteOrderMark)), " \t\r\n")
-	if bytes.HasPrefix(head, []byte("{")) {
+	if beginsJSONL(string(head)) {
 		return JSONL, nil
 	}
 	return CSV, nil
+}
+
+// beginsJSONL reports whether a text begins as JSONL does.
+func beginsJSONL(text string) bool {
+	return strings.HasPrefix(strings.TrimLeft(strings.TrimPrefix(text, byteOrderMark), " \t\r\n"), "{")
 }
 
 // Source says how the file is written.
@@ -239,6 +294,12 @@ func (r *Reader[T]) hand(it *item[T], yield func(Row[T], error) bool) bool {
 	r.num++
 	if it.quotes&mayGoOn != 0 && r.open > 0 {
 		row.Err = fmt.Errorf("%w (the quoted field left open on line %d may go on here: a field cannot run over several lines)", row.Err, r.open)
+	}
+	if it.quotes&(foreign|guessed) != 0 {
+		if err := r.doubt(it); err != nil {
+			yield(Row[T]{}, err)
+			return false
+		}
 	}
 	switch {
 	case it.quotes&leftOpen != 0:
