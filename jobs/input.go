@@ -34,6 +34,7 @@ func open[T any](r io.Reader, o roster.Options, ask func(T) (Ask, error)) (*Inpu
 		return nil, err
 	}
 	records := func(yield func(Record, error) bool) {
+		defer rd.Close()
 		for row, err := range rd.Rows() {
 			if err != nil {
 				yield(Record{}, err)

@@ -19,7 +19,7 @@ func (j *job) planOnly(ctx context.Context, kind, name string) error {
 		return err
 	}
 	defer src.close()
-	in, k, err := j.openInput(ctx, kind, src)
+	in, k, err := j.openInput(ctx, kind, src, os.TempDir())
 	if err != nil {
 		return err
 	}

@@ -19,7 +19,7 @@ import (
 // another one.
 func planOptions(k kindOf, flags *pflag.FlagSet) map[string]string {
 	o := map[string]string{}
-	for _, name := range append([]string{"map", "encoding", "delimiter"}, k.plan...) {
+	for _, name := range append([]string{"map", "encoding", "delimiter", "sheet"}, k.plan...) {
 		f := flags.Lookup(name)
 		text := f.Value.String()
 		if list, ok := f.Value.(pflag.SliceValue); ok {
@@ -104,11 +104,12 @@ func (j *job) planner(k jobs.Kind, dir string) *jobs.Planner {
 
 // plan reads the input into a new run.
 func (j *job) plan(ctx context.Context, m ledger.Meta, src *source) (*ledger.Ledger, error) {
-	in, k, err := j.openInput(ctx, m.Kind, src)
+	in, k, err := j.openInput(ctx, m.Kind, src, j.store.Dir)
 	if err != nil {
 		return nil, err
 	}
-	m.Header, m.NewLine, m.Encoding, m.Delimiter = in.Source.Header, in.Source.NewLine, in.Source.Encoding, in.Source.Delimiter
+	m.Format, m.Header, m.NewLine = string(in.Source.Format), in.Source.Header, in.Source.NewLine
+	m.Encoding, m.Delimiter = in.Source.Encoding, in.Source.Delimiter
 	read := &reading{Found: in.Found}
 	in.Records = read.watch(src.name, in.Records, func() {
 		if src.written == "" { // there was something to find out
@@ -133,8 +134,8 @@ func (j *job) plan(ctx context.Context, m ledger.Meta, src *source) (*ledger.Led
 	return l, nil
 }
 
-// openInput opens the input for a kind.
-func (o *options) openInput(ctx context.Context, kind string, src *source) (*jobs.Input, jobs.Kind, error) {
+// openInput opens the input for a kind. What must be copied for it lies in dir.
+func (o *options) openInput(ctx context.Context, kind string, src *source, dir string) (*jobs.Input, jobs.Kind, error) {
 	k, err := kindNamed(kind)
 	if err != nil {
 		return nil, nil, err
@@ -147,8 +148,9 @@ func (o *options) openInput(ctx context.Context, kind string, src *source) (*job
 		return nil, nil, err
 	}
 	if src.written != "" {
-		opts.Encoding, opts.Delimiter = cmp.Or(src.encoding, opts.Encoding), src.delimiter
+		opts.Encoding, opts.Delimiter, opts.Sheet = cmp.Or(src.encoding, opts.Encoding), src.delimiter, ""
 	}
+	opts.TempDir = dir
 	r, err := src.fromStart(ctx)
 	if err != nil {
 		return nil, nil, err

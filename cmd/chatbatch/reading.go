@@ -56,6 +56,10 @@ func (r *reading) parts() (parts [][2]string) {
 		}
 	}
 	add("packed", r.Packed)
+	add("sheet", r.Sheet)
+	if len(r.OtherSheets) > 0 {
+		add("not read", "also with these columns: sheet "+strings.Join(r.OtherSheets, ", ")+" (--sheet)")
+	}
 	if r.Unknown {
 		add("encoding", "unknown, not UTF-8: groups and accounts must be ASCII (or give --encoding)")
 	}
@@ -87,6 +91,8 @@ func (j *job) tell(name string, r *reading) {
 // readingJSON is how the input is read, for scripts; what is usual is left out.
 type readingJSON struct {
 	Packed    string            `json:"packed,omitempty"`
+	Sheet     string            `json:"sheet,omitempty"`
+	Others    []string          `json:"other_sheets,omitempty"`
 	Encoding  string            `json:"encoding,omitempty"`
 	Unknown   bool              `json:"encoding_unknown,omitempty"`
 	Delimiter string            `json:"delimiter,omitempty"`
@@ -103,5 +109,5 @@ func (r *reading) json() *readingJSON {
 	for _, c := range r.Columns {
 		columns[c.Field] = c.Name
 	}
-	return &readingJSON{r.Packed, r.Encoding, r.Unknown, r.Delimiter, columns, r.first}
+	return &readingJSON{r.Packed, r.Sheet, r.OtherSheets, r.Encoding, r.Unknown, r.Delimiter, columns, r.first}
 }

@@ -35,8 +35,8 @@ func TestMain(m *testing.M) {
 	testscript.Main(m, map[string]func(){"chatbatch": main})
 }
 
-// TestScript plays the pages of the manual in testdata/script. Beside the
-// commands of testscript a page may say:
+// TestScript plays the pages of the manual in testdata/script. $ROSTERS are files
+// as programs save them. Beside the commands of testscript a page may say:
 //
 //	exits N COMMAND…    the command ends with exit code N
 //	sim FILE            a Chat API at $SIM_URL, by a scenario
@@ -72,6 +72,11 @@ func TestScript(t *testing.T) {
 		Setup: func(env *testscript.Env) error {
 			env.Setenv("GORACE", goRace)
 			env.Setenv("XDG_STATE_HOME", filepath.Join(env.WorkDir, "state"))
+			rosters, err := filepath.Abs("../../testdata/rosters")
+			if err != nil {
+				return err
+			}
+			env.Setenv("ROSTERS", rosters)
 			env.Values[stageKey{}] = &stage{}
 			return nil
 		},

@@ -37,7 +37,7 @@ type Meta struct {
 	Input       string            `json:"input"` // name of the input, as given
 	InputSHA256 string            `json:"input_sha256"`
 	Options     map[string]string `json:"options,omitempty"`   // those that change the plan
-	Format      string            `json:"format"`              // "csv" or "jsonl"
+	Format      string            `json:"format"`              // "csv", "jsonl" or "xlsx"
 	Header      string            `json:"header"`              // as written, without line end; "" for JSONL
 	NewLine     string            `json:"newline"`             // "\n" or "\r\n"
 	Encoding    string            `json:"encoding,omitempty"`  // "" is UTF-8
@@ -167,7 +167,7 @@ type Ledger struct {
 	closed bool  // under mu
 }
 
-// Meta returns what the run is. Meta.Format is "csv" or "jsonl".
+// Meta returns what the run is. Meta.Format is "csv", "jsonl" or "xlsx".
 func (l *Ledger) Meta() Meta { return l.meta }
 
 // Path returns the name of the ledger's file.

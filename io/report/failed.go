@@ -32,15 +32,11 @@ func Examples(ctx context.Context, l *ledger.Ledger) ([]ledger.Example, error) {
 // returns how many there are. With classes, only those that failed with one of
 // them are written.
 func Failed(ctx context.Context, l *ledger.Ledger, out io.Writer, classes []string) (rows int64, err error) {
-	form, err := formOf(l.Meta())
+	b := bufio.NewWriter(out)
+	s, err := newSink(l.Meta(), b, true)
 	if err != nil {
 		return 0, err
 	}
-	b := bufio.NewWriter(out)
-	if _, err := b.WriteString(form.header(true)); err != nil {
-		return 0, err
-	}
-	var line []byte
 	for r, err := range l.Rows(ctx) {
 		if err != nil {
 			return rows, err
@@ -49,10 +45,12 @@ func Failed(ctx context.Context, l *ledger.Ledger, out io.Writer, classes []stri
 			continue
 		}
 		rows++
-		line = form.failed(line[:0], r)
-		if _, err := b.Write(line); err != nil {
+		if err := s.row(r); err != nil {
 			return rows, err
 		}
+	}
+	if err := s.close(); err != nil {
+		return rows, err
 	}
 	return rows, b.Flush()
 }

@@ -6,14 +6,13 @@ package report
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
-	"io"
 	"path/filepath"
 	"slices"
 	"strconv"
 
 	"chatbatch/io/aside"
-	"chatbatch/io/charset"
 	"chatbatch/io/ledger"
 )
 
@@ -24,7 +23,8 @@ import (
 //	summary.json     the summary
 //	pace.csv         calls, refusals and lanes, second by second
 //
-// (failed.jsonl and unprocessed.jsonl if the input was JSONL.) The first three
+// (failed.jsonl and unprocessed.jsonl if the input was JSONL, .xlsx if it was a
+// workbook.) The first three
 // are written always, with nothing but the header if there is no such row; the
 // last one if there is a second on record. Each is replaced as a whole, and only
 // its owner can read it. When the books do not balance row by row
@@ -60,7 +60,7 @@ func Write(ctx context.Context, l *ledger.Ledger, dir string) (ledger.Summary, e
 }
 
 // Files returns the names of the files that Write makes for an input of this
-// format ("csv" or "jsonl") in dir.
+// format ("csv", "jsonl" or "xlsx") in dir.
 func Files(dir, format string) (failed, unprocessed, summary string) {
 	return filepath.Join(dir, "failed."+format), filepath.Join(dir, "unprocessed."+format), filepath.Join(dir, "summary.json")
 }
@@ -76,46 +76,14 @@ type form interface {
 }
 
 type writer struct {
-	form                      form
+	meta                      ledger.Meta
 	failed, unprocessed, sums *aside.File
 	pace                      *aside.File // nil if there is none
 	line                      []byte      // for reuse
 }
 
-// formOf is the form in which the input of a run was written.
-func formOf(m ledger.Meta) (form, error) {
-	newLine := m.NewLine
-	if newLine == "" {
-		newLine = "\n"
-	}
-	cs, err := charset.Named(m.Encoding)
-	if err != nil {
-		return nil, fmt.Errorf("input of unknown encoding: %w", err)
-	}
-	inner := cs
-	if cs.IsWide() {
-		inner, _ = charset.Named(charset.UTF8) // which there is
-	}
-	var f form
-	switch m.Format {
-	case "csv":
-		f = newCSVForm(m, newLine, inner)
-	case "jsonl":
-		f = &jsonlForm{newLine, m.Run}
-	default:
-		return nil, fmt.Errorf("input of unknown format %q", m.Format)
-	}
-	if cs.IsWide() {
-		return &wideForm{form: f, charset: cs}, nil
-	}
-	return f, nil
-}
-
 func create(dir string, m ledger.Meta) (_ *writer, err error) {
-	w := &writer{}
-	if w.form, err = formOf(m); err != nil {
-		return nil, err
-	}
+	w := &writer{meta: m}
 	failed, unprocessed, sums := Files(dir, m.Format)
 	for _, f := range []struct {
 		path string
@@ -132,10 +100,12 @@ func create(dir string, m ledger.Meta) (_ *writer, err error) {
 // rows writes the two files of rows, and checks that the rows come to what the
 // summary says.
 func (w *writer) rows(ctx context.Context, v *ledger.View, sum ledger.Summary) error {
-	if _, err := io.WriteString(w.failed, w.form.header(true)); err != nil {
+	failed, err := newSink(w.meta, w.failed, true)
+	if err != nil {
 		return err
 	}
-	if _, err := io.WriteString(w.unprocessed, w.form.header(false)); err != nil {
+	unprocessed, err := newSink(w.meta, w.unprocessed, false)
+	if err != nil {
 		return err
 	}
 	var got books
@@ -145,23 +115,20 @@ func (w *writer) rows(ctx context.Context, v *ledger.View, sum ledger.Summary) e
 			return err
 		}
 		got.add(r)
-		if err := w.row(r); err != nil {
+		switch r.Status {
+		case ledger.Failed:
+			err = failed.row(r)
+		case ledger.Unprocessed:
+			err = unprocessed.row(r)
+		}
+		if err != nil {
 			return err
 		}
 	}
-	return got.check(sum)
-}
-
-func (w *writer) row(r ledger.RowOutcome) (err error) {
-	switch r.Status {
-	case ledger.Failed:
-		w.line = w.form.failed(w.line[:0], r)
-		_, err = w.failed.Write(w.line)
-	case ledger.Unprocessed:
-		w.line = w.form.unprocessed(w.line[:0], r)
-		_, err = w.unprocessed.Write(w.line)
+	if err := errors.Join(failed.close(), unprocessed.close()); err != nil {
+		return err
 	}
-	return err
+	return got.check(sum)
 }
 
 // summary writes summary.json.

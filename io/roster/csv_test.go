@@ -45,6 +45,8 @@ func TestCSVRows(t *testing.T) {
 			`2 ! column account: "1.38E+10" is a number as a spreadsheet shows it, its digits are lost: make the column text and fill it in again`,
 			`3 ! column account: "1E+15" is a number as a spreadsheet shows it, its digits are lost: make the column text and fill it in again`,
 			"4 g/1e5 [1000]"}},
+		{"errors of formulas", header + "g,#N/A,1000\n#REF!,ann,1000\ng,#1,1000\n", []string{
+			`2 ! column account: "#N/A" is an error of a formula`, `3 ! column group_id: "#REF!" is an error of a formula`, "4 g/#1 [1000]"}},
 		{"scientific without a sign", header + "g,1.38E10,1000\ng,1.38E5,1000\ng,1E15,1000\ng,v1.38E10,1000\n", []string{
 			`2 ! column account: "1.38E10" is a number as a spreadsheet shows it, its digits are lost: make the column text and fill it in again`,
 			"3 g/1.38E5 [1000]", "4 g/1E15 [1000]", "5 g/v1.38E10 [1000]"}},

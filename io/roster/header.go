@@ -52,8 +52,7 @@ func (e *HeaderError) Error() string {
 
 // magics are the first bytes of files that are taken for a roster by mistake.
 var magics = []struct{ first, what, hint string }{
-	{"PK\x03\x04", "an Excel workbook or a zip archive", "save the sheet as CSV (UTF-8)"},
-	{"\xd0\xcf\x11\xe0", "an old Excel workbook", "save the sheet as CSV (UTF-8)"},
+	{"\xd0\xcf\x11\xe0", "an old Excel workbook (.xls), or one with a password", "save it as .xlsx without a password"},
 	{"\x1f\x8b", "compressed twice (gzip)", "unpack it first"},
 	{"\x28\xb5\x2f\xfd", "compressed twice (zstd)", "unpack it first"},
 }

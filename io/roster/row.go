@@ -18,11 +18,12 @@ type Format string
 const (
 	CSV   Format = "csv"   // comma separated, with a header, one record a line
 	JSONL Format = "jsonl" // one JSON object a line
+	XLSX  Format = "xlsx"  // a sheet of an Excel workbook, with a header
 )
 
 // FormatOf tells the format by the end of a file name: ".jsonl" and ".ndjson",
 // in any case and also with ".gz" or ".zst" behind, are JSONL, everything else
-// is CSV.
+// is CSV, or a workbook, which is known by its first bytes.
 func FormatOf(name string) Format {
 	name = strings.ToLower(name)
 	name = strings.TrimSuffix(strings.TrimSuffix(name, ".gz"), ".zst")
@@ -54,16 +55,22 @@ type Options struct {
 	// of , ; | and tab, or its name; "" is to be found by the header.
 	Encoding, Delimiter string
 
+	// Sheet is the name of the sheet of a workbook; "" is the first one that is
+	// not hidden and has the columns. TempDir is where the file is copied to, "" is
+	// that of the system: what is a workbook is known by its first bytes, whatever
+	// Format says.
+	Sheet, TempDir string
+
 	// MaxLine bounds a row: a text of MaxLine bytes or more is refused, and
-	// only its first MaxLine bytes are kept. 0 is 64 KiB for CSV and 1 MiB for
-	// JSONL.
+	// only its first MaxLine bytes are kept, or of a workbook the first cells. 0 is
+	// 64 KiB for CSV and 1 MiB for others.
 	MaxLine int
 }
 
 // Source is how a file is written, for those who write such a file again.
 type Source struct {
 	Format  Format
-	Header  string // as written, with a byte order mark, without line end and reserved columns; "" for JSONL
+	Header  string // as written, with a byte order mark, without line end and reserved columns; "" for JSONL; see package workbook for XLSX
 	NewLine string // "\n" or "\r\n", as the first line that is not blank ends
 
 	// Encoding and Delimiter are as in [Options]; "" is UTF-8 and a comma. The
@@ -74,11 +81,14 @@ type Source struct {
 
 // Found is what was found of a file beside how it is written.
 type Found struct {
-	Packed    string   // Gzip, Zstd or "": outcome files are not
-	Encoding  string   // "" is UTF-8
-	Unknown   bool     // it is not UTF-8, and nothing says what it is; IDs must be ASCII
-	Delimiter string   // "" is a comma
-	Columns   []Column // those that are read, in the order of the file; nil for JSONL
+	Packed    string // Gzip, Zstd or "": outcome files are not
+	Encoding  string // "" is UTF-8
+	Unknown   bool   // it is not UTF-8, and nothing says what it is; IDs must be ASCII
+	Delimiter string // "" is a comma
+	Sheet     string // of a workbook
+
+	OtherSheets []string // that have the columns too, and are not read
+	Columns     []Column // those that are read, in the order of the file; nil for JSONL
 }
 
 // A Column is one that is read.
@@ -92,7 +102,7 @@ func (f Found) Plain() bool {
 			return false
 		}
 	}
-	return f.Packed == "" && f.Encoding == "" && !f.Unknown && f.Delimiter == ""
+	return f.Packed == "" && f.Sheet == "" && f.Encoding == "" && !f.Unknown && f.Delimiter == ""
 }
 
 // A Row is one record of a file.
@@ -147,8 +157,11 @@ type Reader[T any] struct {
 	item    item[T] // the one under way, to keep it in one place
 
 	limits limits
-	queue  []*batch[T] // read, but not handed out, in the order of the file
-	idle   []*batch[T]
+	next   func(*item[T]) error // of a workbook: it makes the next row
+	close  func()               // what was opened beside the file; nil: nothing
+
+	queue []*batch[T] // read, but not handed out, in the order of the file
+	idle  []*batch[T]
 }
 
 func newReader[T any](g *gate, src Source, another func() (decoder[T], error)) (*Reader[T], error) {
@@ -191,6 +204,12 @@ func Open[T any](r io.Reader, o Options) (*Reader[T], error) {
 	if err != nil {
 		return nil, fmt.Errorf("read first line: %w", err)
 	}
+	if isWorkbook(text) {
+		return openSheet[T](text, o, n, fixed)
+	}
+	if o.Format == XLSX {
+		return nil, &HeaderError{Reason: "the file is not an Excel workbook"}
+	}
 	open, begins := openCSV[T], func(text string) bool { return beginsCSV(text, o, n, fixed) }
 	if o.Format == JSONL {
 		open, begins = openJSONL[T], beginsJSONL
@@ -208,7 +227,7 @@ func Open[T any](r io.Reader, o Options) (*Reader[T], error) {
 
 // check refuses options that no file can have.
 func (o Options) check() error {
-	if o.Format != CSV && o.Format != JSONL && o.Format != "" {
+	if o.Format != CSV && o.Format != JSONL && o.Format != XLSX && o.Format != "" {
 		return fmt.Errorf("%w: no format %q", ErrOptions, o.Format)
 	}
 	if _, err := charset.Named(o.Encoding); err != nil {
@@ -221,11 +240,14 @@ func (o Options) check() error {
 }
 
 // FormatIn tells the format of a file without a name by how it begins: with a {
-// it is JSONL, else CSV.
+// it is JSONL, as a zip archive does XLSX, else CSV.
 func FormatIn(r io.Reader) (Format, error) {
 	text, _, err := unpack(r)
 	if err != nil {
 		return "", err
+	}
+	if isWorkbook(text) {
+		return XLSX, nil
 	}
 	if text, _, err = inUTF8(text, Options{}, beginsJSONL); err != nil {
 		return "", err
@@ -274,6 +296,9 @@ func (r *Reader[T]) Rows() iter.Seq2[Row[T], error] {
 // inTurn hands out the next row, decoded here and now, or an error. It reports
 // whether there may be more, and the caller wants it.
 func (r *Reader[T]) inTurn(yield func(Row[T], error) bool) bool {
+	if r.next != nil {
+		return r.ofSheet(yield)
+	}
 	line, whole, err := r.gate.next()
 	if err == io.EOF {
 		return false
@@ -285,6 +310,26 @@ func (r *Reader[T]) inTurn(yield func(Row[T], error) bool) bool {
 	r.item = item[T]{row: Row[T]{Line: r.gate.num}, whole: whole}
 	r.item.fill(r.decode, line)
 	return r.hand(&r.item, yield)
+}
+
+// ofSheet hands out the next row of a workbook, like inTurn.
+func (r *Reader[T]) ofSheet(yield func(Row[T], error) bool) bool {
+	switch err := r.next(&r.item); {
+	case err == io.EOF:
+		return false
+	case err != nil:
+		yield(Row[T]{}, err)
+		return false
+	}
+	return r.hand(&r.item, yield)
+}
+
+// Close gives back what was opened beside the file. It may be called twice.
+func (r *Reader[T]) Close() {
+	if r.close != nil {
+		r.close()
+		r.close = nil
+	}
 }
 
 // hand hands out a row, with what depends on the rows before it.

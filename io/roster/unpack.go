@@ -21,7 +21,7 @@ const (
 // A PackError says that a packed file cannot be unpacked to its end. What was
 // read of it so far cannot be trusted to be the whole file.
 type PackError struct {
-	Packed string // Gzip or Zstd
+	Packed string // Gzip or Zstd, or "xlsx"
 	Err    error
 }
 
