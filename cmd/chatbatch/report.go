@@ -16,8 +16,8 @@ func reportCommand(w world) *cobra.Command {
 		Use:   "report RUN",
 		Short: "Make the reports of a run again from its ledger",
 		Long: `Make the reports of a run again from its ledger: failed.csv, unprocessed.csv
-(.jsonl for a JSONL input), summary.json and pace.csv in the directory of the run,
-and the summary here. It works on a run of any state, also while it is under way.
+(.jsonl or .xlsx, if the input was that), summary.json and pace.csv in the
+directory of the run, and the summary here. It works on a run of any state, also while it is under way.
 
 pace.csv has a line for each second: how many calls left, how many of them were
 retries, how many answers refused a call for its frequency, and how many lanes

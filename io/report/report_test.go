@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"slices"
@@ -19,6 +20,7 @@ import (
 
 	"chatbatch/io/charset"
 	"chatbatch/io/ledger"
+	"chatbatch/io/workbook"
 )
 
 func must(t rapid.TB, err error) {
@@ -476,5 +478,66 @@ func TestUTF16(t *testing.T) {
 				t.Errorf("%s: got %q", m.Format, text)
 			}
 		}
+	}
+}
+
+func TestWorkbook(t *testing.T) {
+	m := ledger.Meta{Format: "xlsx", Header: `账号,"a,b"`, NewLine: "\n"}
+	l := small(t, m, [6]string{"a0,1", "010,1,,beside", `a2,"x` + "\r\n" + `""y"""`, "a3,1", strings.Repeat("x", 40000), "a5,1"})
+	dir := t.TempDir()
+	_, err := Write(t.Context(), l, dir)
+	must(t, err)
+	failed, unprocessed, _ := Files(dir, "xlsx")
+	long := strings.Repeat("x", 32767)
+	sheet(t, failed, [][]string{
+		{"账号", "a,b", "_line", "_class", "_code", "_error", "_attempts", "_run"},
+		{"010", "1", "3", "bad_row", "0", `column marks: "010" is not a mark , it has a leading zero`, "0", "r1", "", "beside"},
+		{"a2", "x\r\n\"y\"", "4", "refused", "10004", "群组 unknown", "3", "r1"},
+		{long, "", "6", "bad_row", "0", "record on line 6: wrong number of fields", "0", "r1"},
+	})
+	sheet(t, unprocessed, [][]string{{"账号", "a,b"}, {"a3", "1"}, {"a5", "1"}})
+	var again bytes.Buffer
+	rows, err := Failed(t.Context(), l, &again, []string{"refused"})
+	must(t, err)
+	path := filepath.Join(dir, "again.xlsx")
+	must(t, os.WriteFile(path, again.Bytes(), 0o600))
+	sheet(t, path, [][]string{
+		{"账号", "a,b", "_line", "_class", "_code", "_error", "_attempts", "_run"},
+		{"a2", "x\r\n\"y\"", "4", "refused", "10004", "群组 unknown", "3", "r1"},
+	})
+	if rows != 1 {
+		t.Errorf("got %d rows, want 1", rows)
+	}
+}
+
+// sheet compares the cells of a workbook, all of which are texts.
+func sheet(t *testing.T, path string, want [][]string) {
+	t.Helper()
+	text, err := os.ReadFile(path)
+	must(t, err)
+	b, err := workbook.Open(bytes.NewReader(text), int64(len(text)), "")
+	must(t, err)
+	defer b.Close()
+	rows, err := b.Rows(b.Sheets[0])
+	must(t, err)
+	defer rows.Close()
+	var got [][]string
+	for {
+		_, cells, err := rows.Next()
+		if err == io.EOF {
+			break
+		}
+		must(t, err)
+		var texts []string
+		for _, c := range cells {
+			if c.Kind != workbook.Text {
+				t.Errorf("a cell %q of kind %v", c.Text, c.Kind)
+			}
+			texts = append(texts, c.Text)
+		}
+		got = append(got, texts)
+	}
+	if d := cmp.Diff(want, got); d != "" {
+		t.Errorf("%s (-want +got):\n%s", filepath.Base(path), d)
 	}
 }

@@ -20,8 +20,8 @@ func file(t testing.TB, name string) string {
 	return string(text)
 }
 
-// class.xlsx was made by openpyxl, class-shared.xlsx and class-title.xlsx by
-// XlsxWriter.
+// class.xlsx was made by openpyxl, and saved as class-libreoffice.xlsx by
+// LibreOffice; class-shared.xlsx and class-title.xlsx were made by XlsxWriter.
 func TestSheet(t *testing.T) {
 	const again = ": make the column text and fill it in again"
 	for _, tt := range []struct {
@@ -40,6 +40,21 @@ func TestSheet(t *testing.T) {
 			"8 ! column 账号 (account): TRUE is a truth value" + again,
 			`9 ! column 账号 (account): "#N/A" is an error of a formula`,
 			"10 ! column 账号 (account): a formula that has not been computed: open the file in a spreadsheet and save it",
+			"11 @TGS#2J4SZEAEL/00123 [1001]",
+			`12 ! column 账号 (account): "2024-09-01" is a date` + again,
+			"13 @TGS#3K5TAFBFM/s13 [1001]",
+			"14 ! column 群组ID (group_id): is empty: the cells B13:B14 are merged, and only the first of them has their value",
+			`15 ! column 标记 (marks): "0.5" is not a mark: it has a decimal point`,
+		}, "7b", []string{"7c"}},
+		{"saved by another program", "class-libreoffice.xlsx", Options{}, []string{
+			"2 @TGS#2J4SZEAEL/138001380001234567 [1000]",
+			"3 @TGS#2J4SZEAEL/学生一 [1001 1002]",
+			"4 @TGS#2J4SZEAEL/13800138000 [1001]",
+			"5 ! column 账号 (account): a number of 18 digits, of which a spreadsheet keeps 15" + again,
+			`6 ! column 账号 (account): "1.38E+10" is a number as a spreadsheet shows it, its digits are lost` + again,
+			"8 ! column 账号 (account): TRUE is a truth value" + again,
+			`9 ! column 账号 (account): "#N/A" is an error of a formula`,
+			"10 @TGS#2J4SZEAEL/学生一x [1001]",
 			"11 @TGS#2J4SZEAEL/00123 [1001]",
 			`12 ! column 账号 (account): "2024-09-01" is a date` + again,
 			"13 @TGS#3K5TAFBFM/s13 [1001]",

@@ -21,7 +21,8 @@ type part struct {
 	xml  *xml.Decoder
 
 	packed, bytes int64 // its size, and what has come out of it
-	left          int   // of the token under way
+	freely        int64
+	left          int // of the token under way
 }
 
 // open opens a part; nil if there is none of the name.
@@ -34,9 +35,8 @@ func (b *Book) open(name string) (*part, error) {
 	if err != nil {
 		return nil, damaged(name, err)
 	}
-	p := &part{name: name, body: body, packed: int64(f.CompressedSize64)}
+	p := &part{name: name, body: body, packed: int64(f.CompressedSize64), freely: freely, left: maxToken}
 	p.xml = xml.NewDecoder(p)
-	p.left = maxToken
 	return p, nil
 }
 
@@ -63,7 +63,7 @@ func (p *part) Read(b []byte) (int, error) {
 	switch {
 	case p.left <= 0:
 		return 0, fmt.Errorf("a text of more than %d bytes", maxToken)
-	case p.bytes > freely && p.bytes/maxRatio > p.packed:
+	case p.bytes > p.freely && p.bytes/maxRatio > p.packed:
 		return 0, fmt.Errorf("it becomes more than %d times as large", maxRatio)
 	}
 	n, err := p.body.Read(b)

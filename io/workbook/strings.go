@@ -3,25 +3,27 @@ package workbook
 import (
 	"fmt"
 	"io"
+	"math"
 	"os"
 )
 
 // Bounds of the texts that the cells of a workbook share.
 const (
-	stringsInMemory = 16 << 20 // bytes
+	stringsInMemory = 8 << 20 // bytes
 	maxStrings      = 8 << 20
+	maxStringBytes  = math.MaxUint32
 )
 
 // A stringTable keeps texts by their number: the first ones in memory, and the
 // rest in a file.
 type stringTable struct {
-	ends  []uint64
+	ends  []uint32
 	text  []byte
 	limit int // bytes in memory
 	dir   string
 	file  *os.File // without a name
 	tail  []byte   // of the file, not written yet
-	size  uint64   // of all
+	size  int      // of all
 	buf   []byte   // for reuse
 }
 
@@ -29,8 +31,10 @@ func (t *stringTable) add(s string) error {
 	if len(t.ends) == maxStrings {
 		return fmt.Errorf("there are more than %d texts", maxStrings)
 	}
-	t.size += uint64(len(s))
-	t.ends = append(t.ends, t.size)
+	if t.size += len(s); t.size > maxStringBytes {
+		return fmt.Errorf("the texts have more than %d bytes", maxStringBytes)
+	}
+	t.ends = append(t.ends, uint32(t.size))
 	if t.file == nil && len(t.text)+len(s) <= t.limit {
 		t.text = append(t.text, s...)
 		return nil
@@ -63,19 +67,18 @@ func (t *stringTable) get(i int) (string, error) {
 	if i < 0 || i >= len(t.ends) {
 		return "", fmt.Errorf("there is no shared text %d", i)
 	}
-	var start uint64
+	start, end := 0, int(t.ends[i])
 	if i > 0 {
-		start = t.ends[i-1]
+		start = int(t.ends[i-1])
 	}
-	end := t.ends[i]
-	if end <= uint64(len(t.text)) {
+	if end <= len(t.text) {
 		return string(t.text[start:end]), nil
 	}
-	if n := int(end - start); cap(t.buf) < n {
-		t.buf = make([]byte, n)
+	if cap(t.buf) < end-start {
+		t.buf = make([]byte, end-start)
 	}
 	buf := t.buf[:end-start]
-	_, err := t.file.ReadAt(buf, int64(start)-int64(len(t.text)))
+	_, err := t.file.ReadAt(buf, int64(start-len(t.text)))
 	if err != nil && err != io.EOF {
 		return "", err
 	}

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"runtime"
 	"strings"
 	"testing"
 	"testing/quick"
@@ -216,61 +215,45 @@ func TestMerged(t *testing.T) {
 	}
 }
 
-// A sheet as long as there can be, with texts of its own, is read in little
-// memory.
-func TestLongSheet(t *testing.T) {
-	if testing.Short() {
-		t.Skip("takes some seconds")
-	}
-	const n = 300_000
-	var texts, rows strings.Builder
-	texts.WriteString("<sst>")
-	for i := range n {
-		fmt.Fprintf(&texts, "<si><t>student-%d-with-a-long-name-that-takes-some-room-in-memory</t></si>", i)
-		fmt.Fprintf(&rows, `<row r="%d"><c r="A%d" t="s"><v>%d</v></c><c r="B%d"><v>1000</v></c></row>`, i+1, i+1, i, i+1)
-	}
-	texts.WriteString("</sst>")
-	text := build(t, sheetOf(rows.String()), map[string]string{"xl/sharedStrings.xml": texts.String()})
-	texts.Reset()
-	rows.Reset()
-	runtime.GC()
-	var before, after runtime.MemStats
-	runtime.ReadMemStats(&before)
+// Texts beyond some memory lie in a file that has no name.
+func TestStringTable(t *testing.T) {
 	dir := t.TempDir()
-	b, err := Open(bytes.NewReader(text), int64(len(text)), dir)
-	if err != nil {
+	table := &stringTable{limit: 1000, dir: dir}
+	defer table.close()
+	text := func(i int) string { return strings.Repeat("x", i%7*i%300) + fmt.Sprint(i) }
+	for i := range 5000 {
+		if err := table.add(text(i)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := table.flush(); err != nil {
 		t.Fatal(err)
 	}
-	defer b.Close()
-	r, err := b.Rows(b.Sheets[0])
-	if err != nil {
-		t.Fatal(err)
-	}
-	got := 0
-	for {
-		num, cells, err := r.Next()
-		if err == io.EOF {
-			break
+	for i := range 5000 {
+		if got, err := table.get(i); got != text(i) || err != nil {
+			t.Fatalf("text %d: got %q, %v", i, got, err)
 		}
-		if want := fmt.Sprintf("student-%d-with-a-long-name-that-takes-some-room-in-memory", num-1); err != nil || cells[0].Text != want {
-			t.Fatalf("row %d: got %v, %v", num, cells, err)
-		}
-		got++
 	}
-	runtime.GC()
-	runtime.ReadMemStats(&after)
-	if grown := int64(after.HeapAlloc) - int64(before.HeapAlloc); got != n || grown > 32<<20 {
-		t.Errorf("got %d rows, and %d bytes more in memory", got, grown)
-	}
-	if left, _ := os.ReadDir(dir); len(left) > 0 {
-		t.Errorf("got %d files", len(left))
+	if left, _ := os.ReadDir(dir); len(left) > 0 || table.file == nil || len(table.text) > 1000 {
+		t.Errorf("got %d files, %d bytes in memory", len(left), len(table.text))
 	}
 }
 
 func TestBomb(t *testing.T) {
-	sheet := "<worksheet><sheetData>" + strings.Repeat(strings.Repeat(" ", 1<<19)+"<row></row>", 400) + "</sheetData></worksheet>"
-	if got, err := read(build(t, sheet, nil)); err == nil || !strings.Contains(err.Error(), "more than 500 times as large") {
-		t.Errorf("got %d rows, %v", len(got), err)
+	sheet := "<worksheet><sheetData>" + strings.Repeat(strings.Repeat(" ", 1<<19)+"<row></row>", 8) + "</sheetData></worksheet>"
+	text := build(t, sheet, nil)
+	b, err := Open(bytes.NewReader(text), int64(len(text)), "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	p, err := b.must(b.Sheets[0].part)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer p.close()
+	p.freely = 1 << 20
+	if err := p.end(); err == nil || !strings.Contains(err.Error(), "more than 500 times as large") {
+		t.Errorf("got %v", err)
 	}
 }
 
