@@ -19,8 +19,8 @@ const marksHelp = `ROSTER is a CSV or JSONL file or an Excel workbook, or - for 
 
 in any order; other columns are kept. Names like GroupId, userid, Member_Account
 or 账号 are known too; --map says it of others. The file may be compressed, and in
-the encoding and with the separator that a spreadsheet gave it. Rows of one group are sent
-together, 500 accounts a call, however they are interleaved.
+the encoding and with the separator that a spreadsheet gave it. Rows of one group
+are sent together, 500 accounts a call, however they are interleaved.
 
 A row ends as succeeded, failed or unprocessed. The failed rows are in
 failed.csv (or .jsonl, .xlsx) of the run's directory, as they were written: that
