@@ -9,15 +9,17 @@ import (
 
 // Bounds of the texts that the cells of a workbook share.
 const (
-	stringsInMemory = 8 << 20 // bytes
+	stringsInMemory = 4 << 20 // bytes
 	maxStrings      = 8 << 20
 	maxStringBytes  = math.MaxUint32
+	endsInBlock     = 1 << 12
 )
 
 // A stringTable keeps texts by their number: the first ones in memory, and the
 // rest in a file.
 type stringTable struct {
-	ends  []uint32
+	ends  [][]uint32 // in blocks: one list would be copied again and again while it grows
+	count int
 	text  []byte
 	limit int // bytes in memory
 	dir   string
@@ -28,13 +30,18 @@ type stringTable struct {
 }
 
 func (t *stringTable) add(s string) error {
-	if len(t.ends) == maxStrings {
+	if t.count == maxStrings {
 		return fmt.Errorf("there are more than %d texts", maxStrings)
 	}
 	if t.size += len(s); t.size > maxStringBytes {
 		return fmt.Errorf("the texts have more than %d bytes", maxStringBytes)
 	}
-	t.ends = append(t.ends, uint32(t.size))
+	if t.count%endsInBlock == 0 {
+		t.ends = append(t.ends, make([]uint32, 0, endsInBlock))
+	}
+	last := &t.ends[len(t.ends)-1]
+	*last = append(*last, uint32(t.size))
+	t.count++
 	if t.file == nil && len(t.text)+len(s) <= t.limit {
 		t.text = append(t.text, s...)
 		return nil
@@ -64,12 +71,12 @@ func (t *stringTable) flush() error {
 }
 
 func (t *stringTable) get(i int) (string, error) {
-	if i < 0 || i >= len(t.ends) {
+	if i < 0 || i >= t.count {
 		return "", fmt.Errorf("there is no shared text %d", i)
 	}
-	start, end := 0, int(t.ends[i])
+	start, end := 0, t.end(i)
 	if i > 0 {
-		start = int(t.ends[i-1])
+		start = t.end(i - 1)
 	}
 	if end <= len(t.text) {
 		return string(t.text[start:end]), nil
@@ -84,6 +91,8 @@ func (t *stringTable) get(i int) (string, error) {
 	}
 	return string(buf), nil
 }
+
+func (t *stringTable) end(i int) int { return int(t.ends[i/endsInBlock][i%endsInBlock]) }
 
 func (t *stringTable) close() {
 	if t.file != nil {
