@@ -65,15 +65,39 @@ func styleOf(id, code string) style {
 }
 
 func styleOfCode(code string) style {
-	switch {
-	case strings.EqualFold(code, "General"), code == "@", code == "#", code == "#,##0":
+	switch digits := digitsOf(code); {
+	case strings.EqualFold(digits, "General"), digits == "@", digits == "#", digits == "#,##0":
 		return style{}
-	case code != "" && strings.Trim(code, "0") == "":
-		return style{zeros: len(code)}
+	case digits != "" && strings.Trim(digits, "0") == "":
+		return style{zeros: len(digits)}
 	case isDateCode(code):
 		return style{date: true}
 	}
 	return style{other: true}
+}
+
+// digitsOf is what a format does to a number that is not negative, without
+// colours and without the room that it leaves: "0" of "0_);[Red](0)".
+func digitsOf(code string) string {
+	var b strings.Builder
+	for i := 0; i < len(code); i++ {
+		switch c := code[i]; c {
+		case ';':
+			return b.String()
+		case '_', '*':
+			i++
+		case '[':
+			end := strings.IndexByte(code[i:], ']')
+			if end < 0 || strings.ContainsAny(code[i:i+end], "$<>=") || strings.Trim(strings.ToLower(code[i+1:i+end]), "hms") == "" {
+				return code
+			}
+			i += end
+		case ' ':
+		default:
+			b.WriteByte(c)
+		}
+	}
+	return b.String()
 }
 
 // isDateCode reports whether a format shows a date or a time: it has one of the

@@ -119,6 +119,19 @@ func TestCells(t *testing.T) {
 	}
 }
 
+func TestStyles(t *testing.T) {
+	for code, want := range map[string]style{
+		"General": {}, "@": {}, "0": {zeros: 1}, "0_ ": {zeros: 1}, `0_);[Red]\(0\)`: {zeros: 1}, "0;-0": {zeros: 1}, "#,##0": {}, "#,##0_ ;-#,##0": {}, "[Red]General": {},
+		"00000": {zeros: 5}, "[Blue]000_ ": {zeros: 3},
+		"0.00": {other: true}, `"U"0`: {other: true}, "0%": {other: true}, "[$-804]0": {other: true}, "[>100]0": {other: true}, "0E+00": {other: true}, `0"d"`: {other: true}, `\d0`: {other: true}, "[": {other: true},
+		"yyyy/m/d": {date: true}, "[h]:mm": {date: true}, "[$-804]yyyy\"年\"": {date: true}, "mm:ss.0": {date: true}, "h AM/PM": {date: true},
+	} {
+		if got := styleOfCode(code); got != want {
+			t.Errorf("%s: got %+v, want %+v", code, got, want)
+		}
+	}
+}
+
 func TestRows(t *testing.T) {
 	text := build(t, `<worksheet><cols><col/></cols>`+sheetOf(`<row r="2"><c><v>1</v></c></row><row/><row r="9" hidden="1"><c r="B9"><v>2</v></c></row>`)[11:], nil)
 	got, err := read(text)
