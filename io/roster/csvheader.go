@@ -1,6 +1,7 @@
 package roster
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"strings"
@@ -43,6 +44,9 @@ func readHeader[T any](g *gate, o Options, n *names, values []fixed, maxLine int
 	}
 	found, err := h.find(string(line), encoding)
 	if err != nil {
+		if e, ok := errors.AsType[*HeaderError](err); ok && wide {
+			e.How = strings.Trim(o.Encoding+", "+e.How, ", ")
+		}
 		return d, src, err
 	}
 	found.certain = found.certain || strings.HasPrefix(g.bom, byteOrderMark)
