@@ -23,6 +23,7 @@ type Record struct {
 // An Input is an opened input file of one kind.
 type Input struct {
 	Source  roster.Source
+	Found   roster.Found
 	Records iter.Seq2[Record, error] // can be walked once; an error is the last item
 }
 
@@ -33,6 +34,7 @@ func open[T any](r io.Reader, o roster.Options, ask func(T) (Ask, error)) (*Inpu
 		return nil, err
 	}
 	records := func(yield func(Record, error) bool) {
+		defer rd.Close()
 		for row, err := range rd.Rows() {
 			if err != nil {
 				yield(Record{}, err)
@@ -47,7 +49,7 @@ func open[T any](r io.Reader, o roster.Options, ask func(T) (Ask, error)) (*Inpu
 			}
 		}
 	}
-	return &Input{Source: rd.Source(), Records: records}, nil
+	return &Input{Source: rd.Source(), Found: rd.Found(), Records: records}, nil
 }
 
 // checkAccount holds the one rule on UserIDs that all pages of the API agree

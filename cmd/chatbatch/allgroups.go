@@ -20,7 +20,7 @@ func (j *job) allGroupsOf(conn *connection) *source {
 		name += " of type " + j.groupType
 	}
 	sum := sha256.Sum256([]byte(name))
-	s := &source{name: name, sha256: hex.EncodeToString(sum[:]), dir: j.store.Dir, written: roster.CSV, meter: &jobs.Meter{}}
+	s := &source{name: name, sha256: hex.EncodeToString(sum[:]), dir: j.store.Dir, written: roster.CSV, encoding: "utf-8", delimiter: ",", meter: &jobs.Meter{}}
 	s.list = func(ctx context.Context, out io.Writer) error {
 		j.log.Info("listing " + name + " of the app: one call a second, for 10,000 groups each")
 		w := csv.NewWriter(out)

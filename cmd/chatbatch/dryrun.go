@@ -21,19 +21,21 @@ func (j *job) planOnly(ctx context.Context, kind, name string) error {
 		return err
 	}
 	defer src.close()
-	in, k, err := j.openInput(ctx, kind, src)
+	in, k, err := j.openInput(ctx, kind, src, os.TempDir())
 	if err != nil {
 		return err
 	}
+	read := &reading{Found: in.Found}
+	in.Records = read.watch(src.name, in.Records, func() {})
 	totals, err := j.planner(k, os.TempDir()).Plan(ctx, in, nil)
 	if err != nil {
 		return j.refuse(err)
 	}
 	if j.json {
-		return json.NewEncoder(j.w.stdout).Encode(j.planJSON(kind, totals))
+		return json.NewEncoder(j.w.stdout).Encode(j.planJSON(kind, totals, read))
 	}
 	var plan strings.Builder
-	j.printPlan(&plan, kind, totals)
+	j.printPlan(&plan, kind, totals, read)
 	_, err = io.WriteString(j.w.stdout, plan.String())
 	return err
 }
@@ -51,18 +53,23 @@ type planJSON struct {
 	Chunks     int64   `json:"chunks"`
 	Calls      int64   `json:"calls"`
 	Seconds    float64 `json:"seconds"`
+
+	Read *readingJSON `json:"read,omitempty"` // if something had to be found out
 }
 
-func (j *job) planJSON(kind string, t jobs.Totals) planJSON {
-	return planJSON{j.name, kind, t.Rows, t.BadRows, t.OverLimit, t.Superseded, t.Accounts, t.Groups, t.Chunks, t.Calls(), t.Duration(j.rate()).Seconds()}
+func (j *job) planJSON(kind string, t jobs.Totals, r *reading) planJSON {
+	return planJSON{j.name, kind, t.Rows, t.BadRows, t.OverLimit, t.Superseded, t.Accounts, t.Groups, t.Chunks, t.Calls(), t.Duration(j.rate()).Seconds(), r.json()}
 }
 
-func (j *job) printPlan(out io.Writer, kind string, t jobs.Totals) {
+func (j *job) printPlan(out io.Writer, kind string, t jobs.Totals, r *reading) {
 	title := kind
 	if j.name != "" {
 		title += " (job " + j.name + ")"
 	}
 	fmt.Fprintf(out, "Plan of %s; nothing was sent.\n", title)
+	for _, p := range r.parts() {
+		fmt.Fprintf(out, "  %-10s  %s\n", p[0], p[1])
+	}
 	for _, line := range []struct {
 		name string
 		n    int64

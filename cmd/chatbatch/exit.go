@@ -135,6 +135,12 @@ func isInput(err error) bool {
 	if _, ok := errors.AsType[*roster.HeaderError](err); ok {
 		return true
 	}
+	if _, ok := errors.AsType[*roster.PackError](err); ok {
+		return true
+	}
+	if _, ok := errors.AsType[*roster.EncodingError](err); ok {
+		return true
+	}
 	_, ok := errors.AsType[*jobs.InputError](err)
 	return ok
 }

@@ -30,8 +30,8 @@ func exportCommand(w world) *cobra.Command {
 }
 
 const exportHelp = `
-GROUPS is a CSV or JSONL file, or - for stdin, with the column group_id; other
-columns are ignored, but for type. A row of it ends as its group does: succeeded,
+GROUPS is a CSV or JSONL file or an Excel workbook, or - for stdin, with the
+column group_id; other columns are ignored, but for type. A row of it ends as its group does: succeeded,
 failed or unprocessed.
 
 The file is CSV, JSONL or XLSX by the end of its name: .csv .jsonl .ndjson .xlsx,

@@ -119,6 +119,9 @@ type input struct {
 	chunkSize   int
 	maxBadRows  string
 	columns     []string
+	encoding    string
+	delimiter   string
+	sheet       string
 	group       string
 	marks       string
 	checkGroups bool
@@ -130,6 +133,9 @@ func (o *input) add(fs *pflag.FlagSet) {
 	o.chunkSize = jobs.DefaultChunkSize // of kinds without the flag
 	fs.StringVar(&o.maxBadRows, "max-bad-rows", "10%", "refuse an input with more bad rows than this: 100 or 10%")
 	fs.StringArrayVar(&o.columns, "map", nil, "column=field: what a column of the input is (repeat for more)")
+	fs.StringVar(&o.encoding, "encoding", "", "of the input: gb18030, big5, utf-16le … (default: that in which its header has the columns)")
+	fs.StringVar(&o.delimiter, "delimiter", "", "between fields of a CSV input: comma, semicolon, tab or bar (default: found in the same way)")
+	fs.StringVar(&o.sheet, "sheet", "", "of a workbook (default: the first one that has the columns)")
 	fs.BoolVar(&o.dryRun, "dry-run", false, "read, check and plan; send nothing")
 }
 
@@ -254,5 +260,5 @@ func (o *input) rosterOptions() (roster.Options, error) {
 	if o.marks != "" {
 		defaults["marks"] = o.marks
 	}
-	return roster.Options{Map: columns, Defaults: defaults}, nil
+	return roster.Options{Map: columns, Defaults: defaults, Encoding: o.encoding, Delimiter: o.delimiter, Sheet: o.sheet}, nil
 }

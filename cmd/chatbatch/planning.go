@@ -19,7 +19,7 @@ import (
 // another one.
 func planOptions(k kindOf, flags *pflag.FlagSet) map[string]string {
 	o := map[string]string{}
-	for _, name := range append([]string{"map"}, k.plan...) {
+	for _, name := range append([]string{"map", "encoding", "delimiter", "sheet"}, k.plan...) {
 		f := flags.Lookup(name)
 		text := f.Value.String()
 		if list, ok := f.Value.(pflag.SliceValue); ok {
@@ -129,15 +129,22 @@ func (j *job) planner(k jobs.Kind, dir string) *jobs.Planner {
 
 // plan reads the input into a new run.
 func (j *job) plan(ctx context.Context, m ledger.Meta, src *source) (*ledger.Ledger, error) {
-	in, k, err := j.openInput(ctx, m.Kind, src)
+	in, k, err := j.openInput(ctx, m.Kind, src, j.store.Dir)
 	if err != nil {
 		return nil, err
 	}
-	m.Header, m.NewLine = in.Source.Header, in.Source.NewLine
 	// Now, and not before the lock was free: who has waited for it comes behind whoever
 	// it has waited for.
 	now := time.Now()
 	m.Run, m.Created = j.store.NewRun(ctx, m.Key(), now), now.UTC()
+	m.Format, m.Header, m.NewLine = string(in.Source.Format), in.Source.Header, in.Source.NewLine
+	m.Encoding, m.Delimiter = in.Source.Encoding, in.Source.Delimiter
+	read := &reading{Found: in.Found}
+	in.Records = read.watch(src.name, in.Records, func() {
+		if src.written == "" { // there was something to find out
+			j.tell(src.name, read)
+		}
+	})
 	l, err := j.store.Create(ctx, m)
 	if err != nil {
 		return nil, err
@@ -156,8 +163,8 @@ func (j *job) plan(ctx context.Context, m ledger.Meta, src *source) (*ledger.Led
 	return l, nil
 }
 
-// openInput opens the input for a kind.
-func (o *options) openInput(ctx context.Context, kind string, src *source) (*jobs.Input, jobs.Kind, error) {
+// openInput opens the input for a kind. What must be copied for it lies in dir.
+func (o *options) openInput(ctx context.Context, kind string, src *source, dir string) (*jobs.Input, jobs.Kind, error) {
 	k, err := kindNamed(kind)
 	if err != nil {
 		return nil, nil, err
@@ -169,6 +176,10 @@ func (o *options) openInput(ctx context.Context, kind string, src *source) (*job
 	if opts.Format, err = src.format(); err != nil {
 		return nil, nil, err
 	}
+	if src.written != "" {
+		opts.Encoding, opts.Delimiter, opts.Sheet = cmp.Or(src.encoding, opts.Encoding), src.delimiter, ""
+	}
+	opts.TempDir = dir
 	r, err := src.fromStart(ctx)
 	if err != nil {
 		return nil, nil, err

@@ -18,7 +18,7 @@ func reportCommand(w world) *cobra.Command {
 		Use:   "report RUN",
 		Short: "Make the reports of a run again from its ledger",
 		Long: `Make the reports of a run again from its ledger: failed.csv, unprocessed.csv
-(.jsonl for a JSONL input), summary.json, pace.csv and report.html in the directory
+(.jsonl or .xlsx, if the input was that), summary.json, pace.csv and report.html in the directory
 of the run, and the summary here. It works on a run of any state, also while it is
 under way.
 
@@ -75,7 +75,7 @@ func show(ctx context.Context, out io.Writer, l *ledger.Ledger, w world) error {
 	if err != nil {
 		return err
 	}
-	examples, err := l.Examples(ctx)
+	examples, err := report.Examples(ctx, l)
 	if err != nil {
 		return err
 	}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -150,7 +151,11 @@ func (j *job) failedRows(ctx context.Context, l *ledger.Ledger, classes []string
 	if err != nil {
 		return nil, 0, ofPlace("retry: %w", err)
 	}
-	s := &source{name: "failed rows of " + l.Meta().Run, file: f, temp: true, of: l.Meta().Run, meter: &jobs.Meter{}, written: roster.Format(l.Meta().Format)}
+	m := l.Meta()
+	s := &source{
+		name: "failed rows of " + m.Run, file: f, temp: true, of: m.Run, meter: &jobs.Meter{},
+		written: roster.Format(m.Format), encoding: m.Encoding, delimiter: cmp.Or(m.Delimiter, ","),
+	}
 	rows, err := report.Failed(ctx, l, f, classes)
 	if err == nil {
 		_, err = f.Seek(0, io.SeekStart)

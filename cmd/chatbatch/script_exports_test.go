@@ -13,6 +13,8 @@ import (
 	"github.com/klauspost/compress/zstd"
 	"github.com/rogpeppe/go-internal/testscript"
 	"github.com/xuri/excelize/v2"
+
+	"chatbatch/io/charset"
 )
 
 // What the pages of exports and unread counts say beside the others; see
@@ -106,4 +108,41 @@ func tableOf(ts *testscript.TestScript, neg bool, args []string) {
 	default:
 		ts.Fatalf("%s is neither .gz, .zst nor .xlsx", args[0])
 	}
+}
+
+func pack(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 2 {
+		ts.Fatalf("usage: pack FILE NAME")
+	}
+	out, err := os.Create(ts.MkAbs(args[1]))
+	ts.Check(err)
+	defer out.Close()
+	var w io.WriteCloser = gzip.NewWriter(out)
+	if path.Ext(args[1]) == ".zst" {
+		w, err = zstd.NewWriter(out)
+		ts.Check(err)
+	}
+	_, err = io.WriteString(w, ts.ReadFile(args[0]))
+	ts.Check(err)
+	ts.Check(w.Close())
+}
+
+func encode(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 2 {
+		ts.Fatalf("usage: encode NAME FILE…")
+	}
+	c, err := charset.Named(args[0])
+	ts.Check(err)
+	for _, name := range args[1:] {
+		ts.Check(os.WriteFile(ts.MkAbs(name), c.Append(nil, ts.ReadFile(name)), 0o600))
+	}
+}
+
+func decode(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 2 {
+		ts.Fatalf("usage: decode NAME FILE")
+	}
+	c, err := charset.Named(args[0])
+	ts.Check(err)
+	fmt.Fprint(ts.Stdout(), c.Decode(ts.ReadFile(args[1])))
 }

@@ -35,8 +35,8 @@ func TestMain(m *testing.M) {
 	testscript.Main(m, map[string]func(){"chatbatch": main})
 }
 
-// TestScript plays the pages of the manual in testdata/script. Beside the
-// commands of testscript a page may say:
+// TestScript plays the pages of the manual in testdata/script. $ROSTERS are files
+// as programs save them. Beside the commands of testscript a page may say:
 //
 //	exits N COMMAND…    the command ends with exit code N
 //	sim FILE            a Chat API at $SIM_URL, by a scenario
@@ -51,6 +51,9 @@ func TestMain(m *testing.M) {
 //	marks GROUP         who has which marks there, on stdout
 //	unread GROUP        who has which unread count there, on stdout
 //	table FILE          a compressed file or a workbook as text, on stdout
+//	encode NAME FILE…   write FILE, which is UTF-8, in the encoding NAME
+//	decode NAME FILE    FILE, which is in the encoding NAME, on stdout
+//	pack FILE NAME      FILE compressed as NAME, which ends in .gz or .zst
 //	address             $ADDR is free to listen on
 //	newest              $RUN and $DIR are the newest run and its directory
 //	next N              do what the last "next:" line of stderr says, by a shell;
@@ -69,6 +72,11 @@ func TestScript(t *testing.T) {
 		Setup: func(env *testscript.Env) error {
 			env.Setenv("GORACE", goRace)
 			env.Setenv("XDG_STATE_HOME", filepath.Join(env.WorkDir, "state"))
+			rosters, err := filepath.Abs("../../testdata/rosters")
+			if err != nil {
+				return err
+			}
+			env.Setenv("ROSTERS", rosters)
 			env.Values[stageKey{}] = &stage{}
 			return nil
 		},
@@ -84,6 +92,7 @@ func scriptCommands() map[string]scriptCommand {
 		"hold": hold, "release": release, "marks": marks, "address": address, "newest": newest,
 		"next": next, "compact": compact, "mode": mode, "interrupt": interrupt, "exited": exited,
 		"asked": asked, "unread": unread, "table": tableOf, "until": until, "busiest": busiest,
+		"pack": pack, "encode": encode, "decode": decode,
 	}
 }
 

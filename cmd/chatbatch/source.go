@@ -2,7 +2,6 @@ package main
 
 import (
 	"bufio"
-	"bytes"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -27,7 +26,8 @@ type source struct {
 	since time.Time   // when list began; zero: it did not
 	of    string      // the run whose failed rows these are
 
-	written roster.Format // as we wrote it; "": by its name
+	written             roster.Format // as we wrote it; "": by its name
+	encoding, delimiter string        // of what we wrote
 	// list writes the source, for one that must be asked for; it does so when
 	// it is known that it is needed.
 	list func(context.Context, io.Writer) error
@@ -215,12 +215,11 @@ func (s *source) format() (roster.Format, error) {
 	if _, err := s.file.Seek(0, io.SeekStart); err != nil {
 		return "", fmt.Errorf("read %s: %w", s.name, err)
 	}
-	head, _ := bufio.NewReader(s.file).Peek(512)
-	head = bytes.TrimLeft(bytes.TrimPrefix(head, []byte("\ufeff")), " \t\r\n")
-	if bytes.HasPrefix(head, []byte("{")) {
-		return roster.JSONL, nil
+	f, err := roster.FormatIn(s.file)
+	if err != nil {
+		return "", fmt.Errorf("read %s: %w", s.name, err)
 	}
-	return roster.CSV, nil
+	return f, nil
 }
 
 // A checked reader compares what it reads with what was read before.

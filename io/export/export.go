@@ -38,6 +38,10 @@ type Options struct {
 	// begins with = + - @ or with a tab, CR or LF. A workbook needs none of this.
 	Excel bool
 
+	// Ragged says that rows of a workbook may have more cells than there are
+	// columns.
+	Ragged bool
+
 	// Plain are the columns, from 0, whose cells get no ' for an @ with Excel:
 	// IDs of groups begin with one, and must stay as they are. Names of columns
 	// get one all the same.
@@ -82,6 +86,7 @@ type table interface {
 // for concurrent use.
 type Writer struct {
 	columns []string
+	ragged  bool
 	table   table         // nil for JSONL
 	body    *bufio.Writer // nil for XLSX
 	finish  []func() error
@@ -168,6 +173,7 @@ func start(out io.Writer, f Format, o Options) (*Writer, error) {
 		if err != nil {
 			return nil, err
 		}
+		w.ragged = o.Ragged
 		w.table, w.finish = book, []func() error{book.close}
 		return w, nil
 	}
@@ -199,7 +205,7 @@ func (w *Writer) Cells(cells []string) error {
 		return w.err
 	case w.table == nil:
 		return errors.New("cells: JSONL takes objects")
-	case len(cells) != len(w.columns):
+	case len(cells) != len(w.columns) && !(w.ragged && len(cells) > len(w.columns)):
 		return &RowError{Row: w.rows + 1, Err: fmt.Errorf("%d cells, the table has %d columns", len(cells), len(w.columns))}
 	}
 	return w.wrote(w.table.row(cells))

@@ -71,12 +71,8 @@ func newWorkbook(out io.Writer, columns []string) (*workbook, error) {
 	b.zip.RegisterCompressor(zip.Deflate, func(w io.Writer) (io.WriteCloser, error) {
 		return flate.NewWriter(w, flate.DefaultCompression)
 	})
-	for i := range columns {
-		name, err := excelize.ColumnNumberToName(i + 1)
-		if err != nil {
-			return nil, err
-		}
-		b.letters = append(b.letters, name)
+	if err := b.reach(len(columns)); err != nil {
+		return nil, err
 	}
 	f, err := newFrame(len(b.heads))
 	if err != nil {
@@ -91,11 +87,30 @@ func newWorkbook(out io.Writer, columns []string) (*workbook, error) {
 	return b, nil
 }
 
+// reach names the columns up to the n-th.
+func (b *workbook) reach(n int) error {
+	for len(b.letters) < n {
+		name, err := excelize.ColumnNumberToName(len(b.letters) + 1)
+		if err != nil {
+			return err
+		}
+		b.letters = append(b.letters, name)
+	}
+	return nil
+}
+
 // row writes a row, on a new sheet if need be.
 func (b *workbook) row(cells []string) error {
+	if err := b.reach(len(cells)); err != nil {
+		return &RowError{Err: err}
+	}
 	for i, cell := range cells {
 		if err := checkLength(cell); err != nil {
-			return &RowError{Column: b.columns[i], Err: err}
+			e := &RowError{Err: err}
+			if i < len(b.columns) {
+				e.Column = b.columns[i]
+			}
+			return e
 		}
 	}
 	if b.part == nil || b.rows >= b.limits.rows || b.bytes >= b.limits.bytes {

@@ -213,3 +213,22 @@ func TestXLSXHasNoTimes(t *testing.T) {
 		}
 	}
 }
+
+func TestXLSXRagged(t *testing.T) {
+	rows := [][]string{{"1", "2"}, {"1", "2", "", "4"}, {"5", "6"}}
+	data, _ := write(t, Format{Kind: XLSX}, Options{Columns: []string{"a", "b"}, Ragged: true}, rows)
+	want := [][]string{{"a", "b", "", ""}, {"1", "2", "", ""}, {"1", "2", "", "4"}, {"5", "6", "", ""}}
+	if diff := cmp.Diff([][][]string{want}, readXLSX(t, data, 4)); diff != "" {
+		t.Errorf("-want +got:\n%s", diff)
+	}
+	w, err := New(io.Discard, Format{Kind: XLSX}, Options{Columns: []string{"a", "b"}, Ragged: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, cells := range [][]string{{"1"}, make([]string, maxColumns+1)} {
+		var refused *RowError
+		if err := w.Cells(cells); !errors.As(err, &refused) {
+			t.Errorf("%d cells: got %v, want a RowError", len(cells), err)
+		}
+	}
+}

@@ -27,6 +27,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+	"unicode/utf8"
 )
 
 // Meta says what a run is: the command that began it and the input it read.
@@ -38,10 +39,12 @@ type Meta struct {
 	Identifier  string            `json:"identifier"`
 	Input       string            `json:"input"` // name of the input, as given
 	InputSHA256 string            `json:"input_sha256"`
-	Options     map[string]string `json:"options,omitempty"` // those that change the plan
-	Format      string            `json:"format"`            // "csv" or "jsonl"
-	Header      string            `json:"header"`            // as written, without line end; "" for JSONL
-	NewLine     string            `json:"newline"`           // "\n" or "\r\n"
+	Options     map[string]string `json:"options,omitempty"`   // those that change the plan
+	Format      string            `json:"format"`              // "csv", "jsonl" or "xlsx"
+	Header      string            `json:"header"`              // as written, without line end; "" for JSONL
+	NewLine     string            `json:"newline"`             // "\n" or "\r\n"
+	Encoding    string            `json:"encoding,omitempty"`  // "" is UTF-8
+	Delimiter   string            `json:"delimiter,omitempty"` // "" is a comma
 	Created     time.Time         `json:"created"`
 	Version     string            `json:"version"`         // of the program
 	Batch       string            `json:"batch,omitempty"` // what several runs that were begun together share
@@ -51,6 +54,36 @@ type Meta struct {
 // Key says which command this is; see [Key].
 func (m Meta) Key() string {
 	return Key(m.Kind, m.Endpoint, m.SDKAppID, m.InputSHA256, m.Options)
+}
+
+// plainMeta is Meta without its methods.
+type plainMeta Meta
+
+// storedMeta is Meta as JSON, which has no bytes that are not UTF-8.
+type storedMeta struct {
+	plainMeta
+	HeaderBytes []byte `json:"header_bytes,omitempty"` // in place of a Header that is not UTF-8
+}
+
+// MarshalJSON keeps all bytes of the Header.
+func (m Meta) MarshalJSON() ([]byte, error) {
+	s := storedMeta{plainMeta: plainMeta(m)}
+	if !utf8.ValidString(m.Header) {
+		s.HeaderBytes = []byte(m.Header)
+	}
+	return json.Marshal(s)
+}
+
+// UnmarshalJSON reads what MarshalJSON wrote, now or in an older version.
+func (m *Meta) UnmarshalJSON(b []byte) error {
+	var s storedMeta
+	if err := json.Unmarshal(b, &s); err != nil {
+		return err
+	}
+	if *m = Meta(s.plainMeta); s.HeaderBytes != nil {
+		m.Header = string(s.HeaderBytes)
+	}
+	return nil
 }
 
 // State says where a run stands.
@@ -141,7 +174,7 @@ type Ledger struct {
 	closed bool  // under mu
 }
 
-// Meta returns what the run is. Meta.Format is "csv" or "jsonl".
+// Meta returns what the run is. Meta.Format is "csv", "jsonl" or "xlsx".
 func (l *Ledger) Meta() Meta { return l.meta }
 
 // owner is whose the blobs of this ledger are.

@@ -2,6 +2,7 @@ package ledger
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -423,5 +424,30 @@ func TestWindows(t *testing.T) {
 		if size == windowRows && (r.size >= rows || r.size < windowLeast) {
 			t.Errorf("the window was not made smaller: %d", r.size)
 		}
+	}
+}
+
+// What the input is like is known again: by this version, and of a ledger that
+// an older one has made.
+func TestMetaStored(t *testing.T) {
+	for _, header := range []string{"群组,账号", "\xc8\xba\xd7\xe9;\xd5\xcb\xba\xc5", ""} {
+		m := meta("r1")
+		m.Header, m.Encoding, m.Delimiter = header, "gb18030", ";"
+		s := Store{filepath.Join(t.TempDir(), "runs")}
+		l, err := s.Create(t.Context(), m)
+		must(t, err)
+		must(t, l.PlanDone(t.Context(), 0, 0))
+		must(t, l.Close())
+		l, err = s.OpenRead(t.Context(), "r1")
+		must(t, err)
+		defer l.Close()
+		if diff := cmp.Diff(m, l.Meta()); diff != "" {
+			t.Errorf("meta (-want +got):\n%s", diff)
+		}
+	}
+	var old Meta
+	must(t, json.Unmarshal([]byte(`{"run":"r1","kind":"marks set","format":"csv","header":"群组,账号","newline":"\r\n","created":"2026-11-22T01:49:12Z"}`), &old))
+	if old.Header != "群组,账号" || old.NewLine != "\r\n" || old.Encoding != "" || old.Delimiter != "" || old.Run != "r1" {
+		t.Errorf("got %+v", old)
 	}
 }

@@ -2,6 +2,7 @@ package report
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/base64"
 	"encoding/csv"
 	"strconv"
@@ -11,6 +12,7 @@ import (
 
 	"github.com/go-json-experiment/json/jsontext"
 
+	"chatbatch/io/charset"
 	"chatbatch/io/ledger"
 )
 
@@ -22,38 +24,66 @@ const Reserved = "_line,_class,_code,_error,_attempts,_run"
 // columns. The row is never parsed: what is wrong with it stays as it was.
 type csvForm struct {
 	head, newLine, run string
+	delimiter          string
+	charset            *charset.Charset // of the reserved columns
 
 	tail bytes.Buffer // the reserved columns of one row
 	w    *csv.Writer  // to tail
 }
 
-func newCSVForm(head, newLine, run string) *csvForm {
-	f := &csvForm{head: head, newLine: newLine, run: run}
+func newCSVForm(m ledger.Meta, newLine string, cs *charset.Charset) *csvForm {
+	f := &csvForm{head: m.Header, newLine: newLine, run: m.Run, delimiter: cmp.Or(m.Delimiter, ","), charset: cs}
 	f.w = csv.NewWriter(&f.tail)
+	f.w.Comma, _ = utf8.DecodeRuneInString(f.delimiter)
 	f.w.UseCRLF = newLine == "\r\n"
 	return f
 }
 
 func (f *csvForm) header(reserved bool) string {
 	if reserved {
-		return f.head + "," + Reserved + f.newLine
+		return f.head + f.delimiter + strings.ReplaceAll(Reserved, ",", f.delimiter) + f.newLine
 	}
 	return f.head + f.newLine
 }
 
 func (f *csvForm) failed(dst []byte, r ledger.RowOutcome) []byte {
+	message := oneLine(r.Outcome.Error)
+	if f.charset.IsUTF8() && !utf8.ValidString(r.Raw) {
+		message = charset.ASCII(message) // a line is in one encoding, whichever
+	}
 	f.tail.Reset()
 	// A Buffer has no write errors, and the fields no line ends.
 	_ = f.w.Write([]string{
 		strconv.FormatInt(r.Line, 10), r.Outcome.Class, strconv.Itoa(r.Outcome.Code),
-		oneLine(r.Outcome.Error), strconv.Itoa(r.Outcome.Attempts), f.run,
+		message, strconv.Itoa(r.Outcome.Attempts), f.run,
 	})
 	f.w.Flush()
-	return append(append(append(dst, r.Raw...), ','), f.tail.Bytes()...)
+	return f.charset.Append(append(append(dst, r.Raw...), f.delimiter...), f.tail.String())
 }
 
 func (f *csvForm) unprocessed(dst []byte, r ledger.RowOutcome) []byte {
 	return append(append(dst, r.Raw...), f.newLine...)
+}
+
+// wideForm writes in UTF-16 what another form has in UTF-8.
+type wideForm struct {
+	form
+	charset *charset.Charset
+	line    []byte // for reuse
+}
+
+func (f *wideForm) header(reserved bool) string {
+	return string(f.charset.Append(nil, f.form.header(reserved)))
+}
+
+func (f *wideForm) failed(dst []byte, r ledger.RowOutcome) []byte {
+	f.line = f.form.failed(f.line[:0], r)
+	return f.charset.Append(dst, string(f.line))
+}
+
+func (f *wideForm) unprocessed(dst []byte, r ledger.RowOutcome) []byte {
+	f.line = f.form.unprocessed(f.line[:0], r)
+	return f.charset.Append(dst, string(f.line))
 }
 
 // jsonlForm adds the reserved keys at the end of the row's object. A line that

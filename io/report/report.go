@@ -8,7 +8,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -25,8 +24,8 @@ import (
 //	pace.csv         calls, refusals and lanes, second by second
 //	report.html      all this for people, on one page
 //
-// (failed.jsonl and unprocessed.jsonl if the input was JSONL.) They are written
-// always, with nothing but the header if there is no such row, but for pace.csv:
+// (failed.jsonl and unprocessed.jsonl if the input was JSONL, .xlsx if it was a
+// workbook.) They are written always, with nothing but the header if there is no such row, but for pace.csv:
 // that one if there is a second on record. Each is replaced as a whole, and only
 // its owner can read it. When the books do not balance row by row
 // (ledger.ErrUnbalanced), no file is touched.
@@ -51,6 +50,7 @@ func Write(ctx context.Context, l *ledger.Ledger, dir string, next func(ledger.S
 		return sum, err
 	}
 	f := &facts{Meta: l.Meta(), Sum: sum, Pace: w.sum, Curve: w.curve.drawn()}
+	f.Meta.Header = w.text(f.Meta.Header)
 	if next != nil {
 		f.Next = next(sum)
 	}
@@ -70,7 +70,7 @@ func Write(ctx context.Context, l *ledger.Ledger, dir string, next func(ledger.S
 }
 
 // Files returns the names of the files that Write makes for an input of this
-// format ("csv" or "jsonl") in dir.
+// format ("csv", "jsonl" or "xlsx") in dir.
 func Files(dir, format string) (failed, unprocessed, summary string) {
 	return filepath.Join(dir, "failed."+format), filepath.Join(dir, "unprocessed."+format), filepath.Join(dir, "summary.json")
 }
@@ -86,7 +86,8 @@ type form interface {
 }
 
 type writer struct {
-	form                      form
+	meta                      ledger.Meta
+	text                      func(raw string) string // of a row, see textOf
 	failed, unprocessed, sums *aside.File
 	html                      *aside.File
 	pace                      *aside.File // nil if there is none
@@ -97,24 +98,9 @@ type writer struct {
 	sum   Pace
 }
 
-// formOf is the form in which the input of a run was written.
-func formOf(m ledger.Meta) (form, error) {
-	newLine := m.NewLine
-	if newLine == "" {
-		newLine = "\n"
-	}
-	switch m.Format {
-	case "csv":
-		return newCSVForm(m.Header, newLine, m.Run), nil
-	case "jsonl":
-		return &jsonlForm{newLine, m.Run}, nil
-	}
-	return nil, fmt.Errorf("input of unknown format %q", m.Format)
-}
-
 func create(dir string, m ledger.Meta) (_ *writer, err error) {
-	w := &writer{}
-	if w.form, err = formOf(m); err != nil {
+	w := &writer{meta: m}
+	if w.text, err = textOf(m); err != nil {
 		return nil, err
 	}
 	failed, unprocessed, sums := Files(dir, m.Format)
@@ -133,10 +119,12 @@ func create(dir string, m ledger.Meta) (_ *writer, err error) {
 // rows writes the two files of rows, and checks that the rows come to what the
 // summary says.
 func (w *writer) rows(ctx context.Context, v *ledger.View, sum ledger.Summary) error {
-	if _, err := io.WriteString(w.failed, w.form.header(true)); err != nil {
+	failed, err := newSink(w.meta, w.failed, true)
+	if err != nil {
 		return err
 	}
-	if _, err := io.WriteString(w.unprocessed, w.form.header(false)); err != nil {
+	unprocessed, err := newSink(w.meta, w.unprocessed, false)
+	if err != nil {
 		return err
 	}
 	var got books
@@ -146,25 +134,23 @@ func (w *writer) rows(ctx context.Context, v *ledger.View, sum ledger.Summary) e
 			return err
 		}
 		got.add(r)
-		if err := w.row(r); err != nil {
+		switch r.Status {
+		case ledger.Failed:
+			if err = failed.row(r); err == nil {
+				r.Raw = w.text(r.Raw)
+				err = w.page.row(r)
+			}
+		case ledger.Unprocessed:
+			err = unprocessed.row(r)
+		}
+		if err != nil {
 			return err
 		}
 	}
-	return got.check(sum)
-}
-
-func (w *writer) row(r ledger.RowOutcome) (err error) {
-	switch r.Status {
-	case ledger.Failed:
-		w.line = w.form.failed(w.line[:0], r)
-		if _, err = w.failed.Write(w.line); err == nil {
-			err = w.page.row(r)
-		}
-	case ledger.Unprocessed:
-		w.line = w.form.unprocessed(w.line[:0], r)
-		_, err = w.unprocessed.Write(w.line)
+	if err := errors.Join(failed.close(), unprocessed.close()); err != nil {
+		return err
 	}
-	return err
+	return got.check(sum)
 }
 
 // summary writes summary.json.

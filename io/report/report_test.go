@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"slices"
@@ -18,7 +19,9 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"pgregory.net/rapid"
 
+	"chatbatch/io/charset"
 	"chatbatch/io/ledger"
+	"chatbatch/io/workbook"
 )
 
 func must(t rapid.TB, err error) {
@@ -407,5 +410,142 @@ func TestTable(t *testing.T) {
 func TestLongError(t *testing.T) {
 	if got := oneLine(strings.Repeat("错", maxError)); len(got) > maxError+len("…") || !utf8.ValidString(got) || !strings.HasSuffix(got, "错…") {
 		t.Errorf("got %d bytes, %.9q … %q", len(got), got, got[len(got)-9:])
+	}
+}
+
+// The outcome files are in the form of the input.
+func TestForms(t *testing.T) {
+	for _, tt := range []struct {
+		name                string
+		m                   ledger.Meta
+		raws                [6]string
+		failed, unprocessed string
+	}{
+		{"GBK by semicolon", ledger.Meta{Format: "csv", Header: "\xd5\xcb\xba\xc5;b", NewLine: "\n", Encoding: "gbk", Delimiter: ";"},
+			[6]string{"a0;1", "\xd5\xcb\xff;1", "a2;1", "a3;1", "\"", "\xba\xc5;1"},
+			"\xd5\xcb\xba\xc5;b;_line;_class;_code;_error;_attempts;_run\n" +
+				"\xd5\xcb\xff;1;3;bad_row;0;\"column marks: \"\"010\"\" is not a mark , it has a leading zero\";0;r1\n" +
+				"a2;1;4;refused;10004;\xc8\xba\xd7\xe9 unknown;3;r1\n" +
+				"\";6;bad_row;0;record on line 6: wrong number of fields;0;r1\n",
+			"\xd5\xcb\xba\xc5;b\na3;1\n\xba\xc5;1\n"},
+		{"an encoding without these characters", ledger.Meta{Format: "csv", Header: "a\tb", NewLine: "\n", Encoding: "windows-1252", Delimiter: "\t"},
+			[6]string{"a0\t1", "\xe9\t1", "a2\t1", "a3\t1", "a4", "a5\t1"},
+			"a\tb\t_line\t_class\t_code\t_error\t_attempts\t_run\n" +
+				"\xe9\t1\t3\tbad_row\t0\t\"column marks: \"\"010\"\" is not a mark , it has a leading zero\"\t0\tr1\n" +
+				"a2\t1\t4\trefused\t10004\t?? unknown\t3\tr1\n" +
+				"a4\t6\tbad_row\t0\trecord on line 6: wrong number of fields\t0\tr1\n",
+			"a\tb\na3\t1\na5\t1\n"},
+		{"an unknown encoding", ledger.Meta{Format: "csv", Header: "a,b", NewLine: "\n"},
+			[6]string{"a0,1", "\xe9,1", "\xff,1", "a3,1", "a4", "\xfe,1"},
+			"a,b,_line,_class,_code,_error,_attempts,_run\n" +
+				"\xe9,1,3,bad_row,0,\"column marks: \"\"010\"\" is not a mark , it has a leading zero\",0,r1\n" +
+				"\xff,1,4,refused,10004,?? unknown,3,r1\n" +
+				"a4,6,bad_row,0,record on line 6: wrong number of fields,0,r1\n",
+			"a,b\na3,1\n\xfe,1\n"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			l := small(t, tt.m, tt.raws)
+			dir := t.TempDir()
+			_, err := Write(t.Context(), l, dir, nil)
+			must(t, err)
+			failed, unprocessed, _ := Files(dir, tt.m.Format)
+			golden(t, failed, tt.failed)
+			golden(t, unprocessed, tt.unprocessed)
+			examples, err := Examples(t.Context(), l)
+			must(t, err)
+			if tt.m.Encoding == "gbk" && examples[0].Raw != "账\ufffd;1" {
+				t.Errorf("got example %q, want it as text", examples[0].Raw)
+			}
+		})
+	}
+}
+
+func TestUTF16(t *testing.T) {
+	cs, err := charset.Named("utf-16le")
+	must(t, err)
+	for _, m := range []ledger.Meta{
+		{Format: "csv", Header: "\ufeffa\t账号", NewLine: "\r\n", Encoding: "utf-16le", Delimiter: "\t"},
+		{Format: "jsonl", NewLine: "\r\n", Encoding: "utf-16le"},
+	} {
+		raws := [6]string{`{"a":"学生"}`, "学生\t1", "a2", "学生\t3", "{}", "a5"}
+		plain := m
+		plain.Encoding = ""
+		for i, path := range []func(string, string) string{
+			func(dir, format string) string { failed, _, _ := Files(dir, format); return failed },
+			func(dir, format string) string { _, unprocessed, _ := Files(dir, format); return unprocessed },
+		} {
+			dir, wide := t.TempDir(), t.TempDir()
+			_, err := Write(t.Context(), small(t, plain, raws), dir, nil)
+			must(t, err)
+			_, err = Write(t.Context(), small(t, m, raws), wide, nil)
+			must(t, err)
+			text, err := os.ReadFile(path(dir, m.Format))
+			must(t, err)
+			golden(t, path(wide, m.Format), string(cs.Append(nil, string(text))))
+			if i == 0 && len(text) < 100 {
+				t.Errorf("%s: got %q", m.Format, text)
+			}
+		}
+	}
+}
+
+func TestWorkbook(t *testing.T) {
+	m := ledger.Meta{Format: "xlsx", Header: `账号,"a,b"`, NewLine: "\n"}
+	l := small(t, m, [6]string{"a0,1", "010,1,,beside", `a2,"x` + "\r\n" + `""y"""`, "a3,1", strings.Repeat("x", 40000), "a5,1"})
+	dir := t.TempDir()
+	_, err := Write(t.Context(), l, dir, nil)
+	must(t, err)
+	failed, unprocessed, _ := Files(dir, "xlsx")
+	long := strings.Repeat("x", 32767)
+	sheet(t, failed, [][]string{
+		{"账号", "a,b", "_line", "_class", "_code", "_error", "_attempts", "_run"},
+		{"010", "1", "3", "bad_row", "0", `column marks: "010" is not a mark , it has a leading zero`, "0", "r1", "", "beside"},
+		{"a2", "x\r\n\"y\"", "4", "refused", "10004", "群组 unknown", "3", "r1"},
+		{long, "", "6", "bad_row", "0", "record on line 6: wrong number of fields", "0", "r1"},
+	})
+	sheet(t, unprocessed, [][]string{{"账号", "a,b"}, {"a3", "1"}, {"a5", "1"}})
+	var again bytes.Buffer
+	rows, err := Failed(t.Context(), l, &again, []string{"refused"})
+	must(t, err)
+	path := filepath.Join(dir, "again.xlsx")
+	must(t, os.WriteFile(path, again.Bytes(), 0o600))
+	sheet(t, path, [][]string{
+		{"账号", "a,b", "_line", "_class", "_code", "_error", "_attempts", "_run"},
+		{"a2", "x\r\n\"y\"", "4", "refused", "10004", "群组 unknown", "3", "r1"},
+	})
+	if rows != 1 {
+		t.Errorf("got %d rows, want 1", rows)
+	}
+}
+
+// sheet compares the cells of a workbook, all of which are texts.
+func sheet(t *testing.T, path string, want [][]string) {
+	t.Helper()
+	text, err := os.ReadFile(path)
+	must(t, err)
+	b, err := workbook.Open(bytes.NewReader(text), int64(len(text)), "")
+	must(t, err)
+	defer b.Close()
+	rows, err := b.Rows(b.Sheets[0])
+	must(t, err)
+	defer rows.Close()
+	var got [][]string
+	for {
+		_, cells, err := rows.Next()
+		if err == io.EOF {
+			break
+		}
+		must(t, err)
+		var texts []string
+		for _, c := range cells {
+			if c.Kind != workbook.Text {
+				t.Errorf("a cell %q of kind %v", c.Text, c.Kind)
+			}
+			texts = append(texts, c.Text)
+		}
+		got = append(got, texts)
+	}
+	if d := cmp.Diff(want, got); d != "" {
+		t.Errorf("%s (-want +got):\n%s", filepath.Base(path), d)
 	}
 }

@@ -8,9 +8,10 @@ import (
 	"reflect"
 	"strings"
 	"unicode"
-	"unicode/utf8"
 
 	"github.com/gocarina/gocsv"
+
+	"chatbatch/io/charset"
 )
 
 const defaultMaxCSV = 64 << 10
@@ -32,30 +33,34 @@ func (f *feed) Read(p []byte) (int, error) {
 	return n, nil
 }
 
-// Quotes are what a line says about quoted fields that run over several lines,
-// which the decoder of a single line cannot tell.
+// Quotes are what a line says that is only to be judged together with other
+// lines: about quoted fields that run over several of them, and about the
+// encoding.
 type quotes uint8
 
 const (
 	leftOpen quotes = 1 << iota // a quoted field is not closed
 	notOpen                     // there is none
 	mayGoOn                     // the line is broken as the next part of such a field would be
+
+	// And what it says about the encoding, where nothing else does:
+	foreign // it is not UTF-8
+	guessed // an ID of it is not ASCII and was read as UTF-8
 )
 
 // A csvDecoder makes rows of the lines of a CSV file.
 type csvDecoder[T any] struct {
-	header string // without the reserved columns
+	*reading
 	max    int
 	cutter *cutter
 	feed   feed
 	um     *gocsv.Unmarshaller
 	fixed  []fixed
+	wide   bool // it was UTF-16 before
 
 	// For messages only:
-	fields  []field
-	columns []string
-	bound   []int
-	split   *splitter
+	fields []field
+	split  *splitter
 }
 
 func openCSV[T any](r io.Reader, o Options, n *names, values []fixed) (*Reader[T], error) {
@@ -65,36 +70,25 @@ func openCSV[T any](r io.Reader, o Options, n *names, values []fixed) (*Reader[T
 	}
 	// Twice the limit: the reserved columns do not count.
 	g := newGate(r, 2*maxLine)
-	line, whole, err := g.next()
-	switch {
-	case err == io.EOF:
-		return nil, &HeaderError{Reason: "the file is empty"}
-	case err != nil:
-		return nil, fmt.Errorf("read header: %w", err)
-	}
-	if err := checkHeader(line, whole, maxLine); err != nil {
-		return nil, err
-	}
-	columns, c, err := columnsOf(string(line))
+	d, src, err := readHeader[T](g, o, n, values, maxLine)
 	if err != nil {
 		return nil, err
 	}
-	header := c.cut(string(line))
-	if len(header) >= maxLine {
-		return nil, tooLongHeader(header, maxLine)
-	}
-	bound, err := bind(header, columns, n, values)
+	reader, err := newReader(g, src, d.another)
 	if err != nil {
 		return nil, err
 	}
-	d := csvDecoder[T]{header: header, max: maxLine, cutter: c, fixed: values, fields: n.fields, columns: columns, bound: bound}
-	src := Source{Format: CSV, Header: g.bom + header, NewLine: g.newLine}
-	return newReader(g, src, d.another)
+	reader.found = d.found()
+	reader.found.Encoding = src.Encoding
+	return reader, nil
 }
 
 // another makes a decoder of the same kind, with a state of its own.
 func (d csvDecoder[T]) another() (decoder[T], error) {
-	d.cutter, d.split = d.cutter.another(), newSplitter()
+	own := *d.reading
+	own.charset = own.charset.Another()
+	d.reading = &own
+	d.cutter, d.split = d.cutter.another(), newSplitter(d.comma)
 	if err := d.start(); err != nil {
 		return nil, err
 	}
@@ -107,6 +101,7 @@ func (d csvDecoder[T]) another() (decoder[T], error) {
 func (d *csvDecoder[T]) start() error {
 	d.feed.rest = d.header
 	cr := csv.NewReader(&d.feed)
+	cr.Comma = rune(d.comma)
 	cr.ReuseRecord = true
 	var zero T
 	um, err := gocsv.NewUnmarshaller(cr, &zero) // a pointer costs one allocation less a row
@@ -129,7 +124,7 @@ func (d *csvDecoder[T]) start() error {
 func (d *csvDecoder[T]) decode(line []byte, whole bool, v *T) (raw string, q quotes, err error) {
 	raw = string(line)
 	if whole {
-		raw = d.cutter.cut(raw)
+		raw = d.cut(d.cutter, raw)
 	}
 	switch {
 	case !whole || len(raw) >= d.max:
@@ -138,20 +133,31 @@ func (d *csvDecoder[T]) decode(line []byte, whole bool, v *T) (raw string, q quo
 		return raw, 0, errors.New("the line holds a NUL byte")
 	case strings.IndexByte(raw, '\r') >= 0:
 		return raw, 0, errors.New("the line holds a carriage return that is not at its end")
-	case !utf8.ValidString(raw):
-		return raw, 0, errors.New("the line is not UTF-8")
 	}
-	d.feed.rest = raw
+	text, plain := raw, charset.IsASCII(raw)
+	if !plain {
+		if text, q, err = d.text(raw); err != nil {
+			return raw, q, err
+		}
+	}
+	d.feed.rest = text
 	row, err := d.um.Read()
 	if err != nil {
-		q, err = d.explain(raw, err)
-		return raw, q, err
+		why, err := d.explain(text, err)
+		return raw, q | why, err
 	}
 	*v = *row.(*T)
+	if !plain {
+		if q, err = d.checkTexts(v, q); err != nil {
+			var zero T
+			*v = zero
+			return raw, q, err
+		}
+	}
 	if len(d.fixed) > 0 {
 		fill(reflect.ValueOf(v).Elem(), d.fixed)
 	}
-	return raw, notOpen, nil
+	return raw, q | notOpen, nil
 }
 
 // explain says why a row could not be read.

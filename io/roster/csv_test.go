@@ -45,6 +45,11 @@ func TestCSVRows(t *testing.T) {
 			`2 ! column account: "1.38E+10" is a number as a spreadsheet shows it, its digits are lost: make the column text and fill it in again`,
 			`3 ! column account: "1E+15" is a number as a spreadsheet shows it, its digits are lost: make the column text and fill it in again`,
 			"4 g/1e5 [1000]"}},
+		{"errors of formulas", header + "g,#N/A,1000\n#REF!,ann,1000\ng,#1,1000\n", []string{
+			`2 ! column account: "#N/A" is an error of a formula`, `3 ! column group_id: "#REF!" is an error of a formula`, "4 g/#1 [1000]"}},
+		{"scientific without a sign", header + "g,1.38E10,1000\ng,1.38E5,1000\ng,1E15,1000\ng,v1.38E10,1000\n", []string{
+			`2 ! column account: "1.38E10" is a number as a spreadsheet shows it, its digits are lost: make the column text and fill it in again`,
+			"3 g/1.38E5 [1000]", "4 g/1E15 [1000]", "5 g/v1.38E10 [1000]"}},
 		{"bad values cost one row", header + "g,ann,010\ng,bob,3.9\n,cid,1000\ng, ,1000\ng,dan,1000\n", []string{
 			`2 ! column marks: "010" is not a mark: leading zero`,
 			`3 ! column marks: "3.9" is not a mark: it has a decimal point`,
@@ -71,7 +76,7 @@ func TestCSVRows(t *testing.T) {
 			"3 g/bob [1000]",
 			"4 ! wrong number of fields: 2, the header has 3"}},
 		{"NUL", header + "g,a\x00b,1000\ng,bob,1000\n", []string{"2 ! the line holds a NUL byte", "3 g/bob [1000]"}},
-		{"not UTF-8", header + "g,\xd5\xc5,1000\ng,bob,1000\n", []string{"2 ! the line is not UTF-8", "3 g/bob [1000]"}},
+		{"not UTF-8", header + "g,\xd5\xc5,1000\ng,bob,1000\n", []string{"2 ! column account: the line is not UTF-8, and this is not ASCII: say how the file is written with --encoding, e.g. --encoding gb18030", "3 g/bob [1000]"}},
 		{"lines that end with CR", header + "g,a,1000\rg,b,1000\n", []string{"2 ! the line holds a carriage return that is not at its end"}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -114,13 +119,13 @@ func TestSource(t *testing.T) {
 		name, text string
 		want       Source
 	}{
-		{"LF", header, Source{CSV, "group_id,account,marks", "\n"}},
-		{"CRLF and blanks", "\nname, Account ,\"marks\",group_id\r\n", Source{CSV, "name, Account ,\"marks\",group_id", "\r\n"}},
-		{"BOM", "\ufeffgroup_id,account,marks", Source{CSV, "\ufeffgroup_id,account,marks", "\n"}},
-		{"BOM above", "\ufeff\r\n" + header, Source{CSV, "\ufeffgroup_id,account,marks", "\n"}},
-		{"reserved at the end", "group_id,account,marks," + reservedHeader + "\n", Source{CSV, "group_id,account,marks", "\n"}},
-		{"reserved in front", "\ufeff" + reservedHeader + ",group_id,\"account\",marks\n", Source{CSV, "\ufeffgroup_id,\"account\",marks", "\n"}},
-		{"reserved here and there", "_run,group_id,_line, account,_code,marks\n", Source{CSV, "group_id, account,marks", "\n"}},
+		{"LF", header, Source{Format: CSV, Header: "group_id,account,marks", NewLine: "\n"}},
+		{"CRLF and blanks", "\nname, Account ,\"marks\",group_id\r\n", Source{Format: CSV, Header: "name, Account ,\"marks\",group_id", NewLine: "\r\n"}},
+		{"BOM", "\ufeffgroup_id,account,marks", Source{Format: CSV, Header: "\ufeffgroup_id,account,marks", NewLine: "\n"}},
+		{"BOM above", "\ufeff\r\n" + header, Source{Format: CSV, Header: "\ufeffgroup_id,account,marks", NewLine: "\n"}},
+		{"reserved at the end", "group_id,account,marks," + reservedHeader + "\n", Source{Format: CSV, Header: "group_id,account,marks", NewLine: "\n"}},
+		{"reserved in front", "\ufeff" + reservedHeader + ",group_id,\"account\",marks\n", Source{Format: CSV, Header: "\ufeffgroup_id,\"account\",marks", NewLine: "\n"}},
+		{"reserved here and there", "_run,group_id,_line, account,_code,marks\n", Source{Format: CSV, Header: "group_id, account,marks", NewLine: "\n"}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			if diff := cmp.Diff(tt.want, mustOpen[mark](t, tt.text, Options{}).Source()); diff != "" {

@@ -63,7 +63,17 @@ var (
 
 // scientific is how spreadsheets show a number of more than eleven digits. An
 // ID of an app may look like 1e5, but not like this.
-var scientific = regexp.MustCompile(`^[+-]?[0-9](\.[0-9]+)?[eE][+-][0-9]{2,}$`)
+var scientific = regexp.MustCompile(`^[+-]?[0-9](\.[0-9]+[eE][+-]?|[eE][+-])[0-9]{2,}$`)
+
+// isFormulaError reports whether a text is what a spreadsheet shows, and saves,
+// in place of a value that it could not find.
+func isFormulaError(s string) bool {
+	switch s {
+	case "#N/A", "#REF!", "#VALUE!", "#NAME?", "#DIV/0!", "#NUM!", "#NULL!", "#SPILL!", "#CALC!", "#FIELD!", "#BLOCKED!", "#CONNECT!", "#GETTING_DATA":
+		return true
+	}
+	return false
+}
 
 func parseID(s string) (string, error) {
 	s = strings.TrimSpace(s)
@@ -72,6 +82,8 @@ func parseID(s string) (string, error) {
 		return "", errEmpty
 	case strings.IndexByte(s, 0) >= 0:
 		return "", errNUL
+	case s[0] == '#' && isFormulaError(s):
+		return "", fmt.Errorf("%s is an error of a formula", quote(s))
 	case s[0] <= '9' && strings.ContainsAny(s, "eE") && scientific.MatchString(s): // the first two spare most IDs the third
 		return "", fmt.Errorf("%s is a number as a spreadsheet shows it, its digits are lost: make the column text and fill it in again", quote(s))
 	}

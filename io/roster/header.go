@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"fmt"
 	"strings"
-	"unicode/utf8"
 )
 
 // A HeaderError says that a file cannot be read at all, and how it begins.
@@ -16,6 +15,9 @@ type HeaderError struct {
 	Missing []string // fields that have no column
 	Doubled []string // fields that have more than one
 	Hint    string   // what can be done about it, or ""
+	How     string   // how it was read, if not as UTF-8 with commas
+
+	known int // how many of its columns are known
 }
 
 // Error tells all of it in one line.
@@ -24,7 +26,11 @@ func (e *HeaderError) Error() string {
 	b.WriteString("header: " + e.Reason)
 	switch {
 	case len(e.Columns) > 0:
-		b.WriteString("; columns read: ")
+		b.WriteString("; columns read")
+		if e.How != "" {
+			b.WriteString(" (" + e.How + ")")
+		}
+		b.WriteString(": ")
 		for i, c := range e.Columns {
 			if i == 20 {
 				fmt.Fprintf(&b, " and %d more", len(e.Columns)-i)
@@ -46,12 +52,9 @@ func (e *HeaderError) Error() string {
 
 // magics are the first bytes of files that are taken for a roster by mistake.
 var magics = []struct{ first, what, hint string }{
-	{"PK\x03\x04", "an Excel workbook or a zip archive", "save the sheet as CSV (UTF-8)"},
-	{"\xd0\xcf\x11\xe0", "an old Excel workbook", "save the sheet as CSV (UTF-8)"},
-	{"\x1f\x8b", "compressed (gzip)", "unpack it first"},
-	{"\x28\xb5\x2f\xfd", "compressed (zstd)", "unpack it first"},
-	{"\xff\xfe", "UTF-16", "save it as UTF-8"},
-	{"\xfe\xff", "UTF-16", "save it as UTF-8"},
+	{"\xd0\xcf\x11\xe0", "an old Excel workbook (.xls), or one with a password", "save it as .xlsx without a password"},
+	{"\x1f\x8b", "compressed twice (gzip)", "unpack it first"},
+	{"\x28\xb5\x2f\xfd", "compressed twice (zstd)", "unpack it first"},
 }
 
 // checkMagic refuses a file that is not text, by its first line.
@@ -73,15 +76,12 @@ func checkHeader(line []byte, whole bool, maxLine int) error {
 	switch {
 	case bytes.IndexByte(line, 0) >= 0:
 		e.Reason = "the first line holds a NUL byte"
-		e.Hint = "the file may be UTF-16: save it as UTF-8"
+		e.Hint = "the file may be UTF-16: say so with --encoding utf-16le, or save it as UTF-8"
 	case bytes.IndexByte(line, '\r') >= 0:
 		e.Reason = "there are carriage returns inside the first line"
 		e.Hint = "lines that end with CR only, as on an old Mac, are not read: save the file with LF or CRLF"
 	case !whole:
 		return tooLongHeader(string(line), maxLine)
-	case !utf8.Valid(line):
-		e.Reason = "the first line is not UTF-8"
-		e.Hint = "the file may be GB18030 or Big5: save it as UTF-8"
 	default:
 		return nil
 	}
@@ -95,8 +95,8 @@ func tooLongHeader(header string, maxLine int) error {
 }
 
 // columnsOf splits a header and drops the reserved columns.
-func columnsOf(header string) (columns []string, c *cutter, err error) {
-	s := newSplitter()
+func columnsOf(header string, by comma) (columns []string, c *cutter, e *HeaderError) {
+	s := newSplitter(by)
 	all, err := s.split(header)
 	if err != nil {
 		e := &HeaderError{Reason: "the first line is not CSV: " + whyCSV(err, header).Error(), Header: header}
@@ -105,7 +105,7 @@ func columnsOf(header string) (columns []string, c *cutter, err error) {
 		}
 		return nil, nil, e
 	}
-	c = newCutter(all)
+	c = newCutter(all, by)
 	for i, name := range all {
 		if c == nil || c.own[i] {
 			columns = append(columns, strings.TrimSpace(name))
@@ -118,16 +118,17 @@ func columnsOf(header string) (columns []string, c *cutter, err error) {
 }
 
 // bind finds the field of each column, -1 for one that is not known.
-func bind(header string, columns []string, n *names, values []fixed) ([]int, error) {
+func bind(header string, columns []string, n *names, values []fixed) ([]int, *HeaderError) {
 	bound := make([]int, len(columns))
 	of := make([][]string, len(n.fields)) // the columns of each field
+	e := &HeaderError{Header: header, Columns: columns}
 	for i, column := range columns {
 		bound[i] = n.field(column)
 		if f := bound[i]; f >= 0 {
 			of[f] = append(of[f], column)
+			e.known++
 		}
 	}
-	e := &HeaderError{Header: header, Columns: columns}
 	if e.checkMapped(columns, n); e.Reason == "" {
 		e.checkFields(of, n, values)
 	}
@@ -187,19 +188,13 @@ func (e *HeaderError) guess(n *names) {
 		e.Hint = hintJSONL
 		return
 	}
-	known := func(columns []string) (count int) {
-		for _, c := range columns {
-			if n.field(strings.Trim(c, `" `)) >= 0 {
-				count++
-			}
+	known := 0
+	for c := range strings.SplitSeq(e.Header, "，") {
+		if n.field(strings.Trim(c, `" `)) >= 0 {
+			known++
 		}
-		return count
 	}
-	best := known(e.Columns)
-	for _, d := range []struct{ sep, what string }{{";", "semicolons"}, {"\t", "tabs"}, {"|", "bars"}, {"，", "full-width commas"}} {
-		if count := known(strings.Split(e.Header, d.sep)); count > best {
-			best = count
-			e.Hint = "the columns are separated by " + d.what + ", and only commas are read: save the file as CSV with commas"
-		}
+	if known > e.known {
+		e.Hint = "the columns are separated by full-width commas, which are not read: replace them by commas"
 	}
 }

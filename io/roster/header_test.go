@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 )
 
 func TestAliases(t *testing.T) {
@@ -42,9 +43,7 @@ func TestHeaderError(t *testing.T) {
 		noAccount = "no column for account (also known as userid, memberaccount, 账号, 帐号, 帳號, 賬號, 用户ID, 用戶ID, 使用者ID, 用户账号)"
 		noMarks   = "no column for marks (also known as mark, 标记, 標記)"
 		noGroup   = "no column for group_id (also known as groupid, group, 群组, 群组ID, 群ID, 群号, 群組, 群組ID, 群號)"
-		separated = "; the columns are separated by %, and only commas are read: save the file as CSV with commas"
 	)
-	by := func(what string) string { return strings.ReplaceAll(separated, "%", what) }
 	for _, tt := range []struct {
 		name, text string
 		o          Options
@@ -56,18 +55,28 @@ func TestHeaderError(t *testing.T) {
 		{"doubled", "group_id,account,userid,marks\n", Options{}, `header: 2 columns for account: ["account" "userid"]; columns read: "group_id", "account", "userid", "marks"`},
 		{"doubled alike", "group_id,account,marks,marks\n", Options{}, `header: 2 columns for marks: ["marks" "marks"]; columns read: "group_id", "account", "marks", "marks"`},
 		{"no header", "g1,ann,1000\n", Options{}, "header: " + noGroup + "; " + noAccount + "; " + noMarks + `; columns read: "g1", "ann", "1000"`},
-		{"semicolons", "group_id;account;marks\n", Options{}, "header: " + noGroup + "; " + noAccount + "; " + noMarks + `; columns read: "group_id;account;marks"` + by("semicolons")},
-		{"tabs", "group_id\taccount\tmarks\n", Options{}, "header: " + noGroup + "; " + noAccount + "; " + noMarks + `; columns read: "group_id\taccount\tmarks"` + by("tabs")},
-		{"full-width commas", "群组，账号，标记\n", Options{}, "header: " + noGroup + "; " + noAccount + "; " + noMarks + `; columns read: "群组，账号，标记"` + by("full-width commas")},
+		{"semicolons", "group_id;account;mrks\n", Options{}, "header: " + noMarks + `; columns read (by semicolon): "group_id", "account", "mrks"`},
+		{"tabs", "group\tuser\tmarks\n", Options{}, "header: " + noAccount + `; columns read (by tab): "group", "user", "marks"`},
+		{"another separator", "group_id:account:marks\n", Options{}, "header: " + noGroup + "; " + noAccount + "; " + noMarks + `; columns read: "group_id:account:marks"`},
+		{"full-width commas", "群组，账号，标记\n", Options{}, "header: " + noGroup + "; " + noAccount + "; " + noMarks + `; columns read: "群组，账号，标记"; the columns are separated by full-width commas, which are not read: replace them by commas`},
+		{"said to be semicolons", header, Options{Delimiter: ";"}, "header: " + noGroup + "; " + noAccount + "; " + noMarks + `; columns read (by semicolon): "group_id,account,marks"`},
+		{"sep and nothing else", "sep=;\n", Options{}, "header: the file is empty"},
+		{"sep of a colon", "sep=:\na:b\n", Options{}, `header: the first line says that ":" separates the fields, which is not read: it can be a comma, a semicolon, a tab or a bar; the file begins with "sep=:"`},
 		{"JSONL", `{"group_id":"g"}`, Options{}, `header: the first line is not CSV: a quote inside a field that does not begin with one, at byte 2; the file begins with "{\"group_id\":\"g\"}"; this looks like JSONL: name the file .jsonl`},
 		{"CR only", "group_id,account,marks\rg,a,1000\r", Options{}, `header: there are carriage returns inside the first line; the file begins with "group_id,account,marks\rg,a,1000"; lines that end with CR only, as on an old Mac, are not read: save the file with LF or CRLF`},
 		{"open quote", "group_id,\"account\nmarks\n", Options{}, `header: the first line is not CSV: a quoted field is not closed on its line: a field cannot run over several lines; the file begins with "group_id,\"account"`},
 		{"too long", header, Options{MaxLine: 22}, `header: the first line has 22 bytes or more; the file begins with "group_id,account,marks"`},
-		{"GB18030", "\xc8\xba\xd7\xe9,\xd5\xcb\n", Options{}, `header: the first line is not UTF-8; the file begins with "Ⱥ\xd7\xe9,\xd5\xcb"; the file may be GB18030 or Big5: save it as UTF-8`},
-		{"UTF-16", "\xff\xfeg\x00", Options{}, "header: the file is UTF-16, not text; save it as UTF-8"},
-		{"UTF-16 without BOM", "g\x00r\x00", Options{}, `header: the first line holds a NUL byte; the file begins with "g\x00r\x00"; the file may be UTF-16: save it as UTF-8`},
-		{"workbook", "PK\x03\x04\x14", Options{}, "header: the file is an Excel workbook or a zip archive, not text; save the sheet as CSV (UTF-8)"},
-		{"gzip as JSONL", "\x1f\x8b\x08", Options{Format: JSONL}, "header: the file is compressed (gzip), not text; unpack it first"},
+		{"GB18030", "\xc8\xba\xd7\xe9,\xd5\xcb\n", Options{}, "header: " + noAccount + "; " + noMarks + `; columns read (gb18030): "群组", "账"`},
+		{"no encoding", "\xc8\xba,\xd5\xcb,marques\n", Options{}, `header: the first line is not UTF-8, and does not have the columns in any of gb18030, big5, shift_jis, euc-kr, windows-1252; the file begins with "Ⱥ,\xd5\xcb,marques"; say how the file is written with --encoding, or save it as UTF-8`},
+		{"not the encoding", "\xc8\xba\xd7\xe9,account,marks\xff\n", Options{Encoding: "gbk"}, `header: the first line is not gbk; the file begins with "Ⱥ\xd7\xe9,account,marks\xff"`},
+		{"unknown, with bars", "\xc8\xba\xd7\xe9|account|group_id|marks\n", Options{}, `header: the first line is not UTF-8, and in some encodings a bar is part of a character; the file begins with "Ⱥ\xd7\xe9|account|group_id|marks"; say how the file is written with --encoding`},
+		{"UTF-16", "\xff\xfeg\x00", Options{}, "header: " + noGroup + "; " + noAccount + "; " + noMarks + `; columns read (utf-16le): "g"`},
+		{"UTF-16 by semicolon", "\xfe\xff" + in(t, "utf-16be", "group;user;mrk\n"), Options{}, "header: " + noAccount + "; " + noMarks + `; columns read (utf-16be, by semicolon): "group", "user", "mrk"`},
+		{"UTF-16 without BOM", "g\x00r\x00", Options{}, `header: the first line holds a NUL byte; the file begins with "g\x00r\x00"; the file may be UTF-16: say so with --encoding utf-16le, or save it as UTF-8`},
+		{"UTF-16 that is said to be Big5", "\xff\xfeg\x00", Options{Encoding: "big5"}, "header: the file begins with the byte order mark of UTF-16, and is said to be big5"},
+		{"UTF-8 that is said to be Big5", "\ufeff" + header, Options{Encoding: "Big5"}, "header: the file begins with the byte order mark of UTF-8, and is said to be big5"},
+		{"gzip in gzip as JSONL", packed(Gzip, packed(Gzip, "{}")), Options{Format: JSONL}, "header: the file is compressed twice (gzip), not text; unpack it first"},
+		{"gzip in zstd", packed(Zstd, packed(Gzip, header)), Options{}, "header: the file is compressed twice (gzip), not text; unpack it first"},
 		{"reserved only", reservedHeader, Options{}, `header: there are only reserved columns; the file begins with "_line,_class,_code,_error,_attempts,_run"`},
 		{"mapped column missing", header, Options{Map: map[string]string{"学号": "account"}}, `header: there is no column "学号" to take as account; columns read: "group_id", "account", "marks"`},
 		{"mapped column doubled", "group_id,学号,学号,marks\n", Options{Map: map[string]string{"学号": "account"}}, `header: 2 columns for account: ["学号" "学号"]; columns read: "group_id", "学号", "学号", "marks"`},
@@ -94,7 +103,7 @@ func TestHeaderErrorFields(t *testing.T) {
 		Missing: []string{"group_id", "marks"},
 		Doubled: []string{"account"},
 	}
-	if diff := cmp.Diff(want, err); diff != "" {
+	if diff := cmp.Diff(want, err, cmpopts.IgnoreUnexported(HeaderError{})); diff != "" {
 		t.Errorf("error (-want +got):\n%s", diff)
 	}
 	_, err = Open[mark](strings.NewReader(strings.Repeat("c,", 3000)), Options{})
@@ -162,7 +171,11 @@ func TestOptionErrors(t *testing.T) {
 		{"map a reserved column", Options{Map: map[string]string{"_run": "account"}}, "roster options: column _run is reserved and not read"},
 		{"default of an unknown field", Options{Defaults: map[string]string{"group": "g"}}, `roster options: a value is given for "group", which is not a field: the fields are group_id, account, marks`},
 		{"bad default", Options{Defaults: map[string]string{"marks": "010"}}, `roster options: value given for marks: "010" is not a mark: leading zero`},
-		{"format", Options{Format: "xlsx"}, `roster options: no format "xlsx"`},
+		{"encoding", Options{Encoding: "klingon"}, `roster options: no encoding "klingon": there are utf-8, utf-16le, utf-16be, gb18030, gbk, big5, shift_jis, euc-kr, windows-1252 and others by their names on the web`},
+		{"encoding with shifts", Options{Encoding: "iso-2022-jp"}, "roster options: the encoding iso-2022-jp is not read: save the file as UTF-8"},
+		{"JSONL in GBK", Options{Format: JSONL, Encoding: "gbk"}, "roster options: encoding gbk: JSONL is UTF-8 or UTF-16"},
+		{"delimiter", Options{Delimiter: ":"}, `roster options: delimiter ":": it is a comma, a semicolon, a tab or a bar`},
+		{"format", Options{Format: "ods"}, `roster options: no format "ods"`},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			_, err := Open[mark](strings.NewReader(header), tt.o)
@@ -236,7 +249,7 @@ func TestOptionalColumn(t *testing.T) {
 
 func TestFormatOf(t *testing.T) {
 	for name, want := range map[string]Format{
-		"a.csv": CSV, "a.jsonl": JSONL, "dir.jsonl/a.CSV": CSV, "A.JSONL": JSONL, "a.ndjson": JSONL, "-": CSV, "": CSV, "jsonl": CSV,
+		"a.csv": CSV, "a.jsonl": JSONL, "dir.jsonl/a.CSV": CSV, "A.JSONL": JSONL, "a.jsonl.GZ": JSONL, "a.ndjson.zst": JSONL, "a.csv.gz": CSV, "a.gz": CSV, "a.ndjson": JSONL, "-": CSV, "": CSV, "jsonl": CSV,
 	} {
 		if got := FormatOf(name); got != want {
 			t.Errorf("%s: got %v, want %v", name, got, want)

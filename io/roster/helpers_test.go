@@ -1,6 +1,7 @@
 package roster
 
 import (
+	"cmp"
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
@@ -79,12 +80,12 @@ type failure struct {
 }
 
 // csvValues are the values of the reserved columns, as CSV.
-func (f failure) csvValues() string {
+func (f failure) csvValues(by string) string {
 	message := f.message
-	if f.quoteEverything || strings.ContainsAny(message, ",\"") || strings.HasPrefix(message, " ") {
+	if f.quoteEverything || strings.ContainsAny(message, by+"\"") || strings.HasPrefix(message, " ") {
 		message = `"` + strings.ReplaceAll(message, `"`, `""`) + `"`
 	}
-	return fmt.Sprintf("%d,%s,%d,%s,%d,%s", f.line, f.class, f.code, message, f.attempts, f.run)
+	return strings.Join([]string{fmt.Sprint(f.line), f.class, fmt.Sprint(f.code), message, fmt.Sprint(f.attempts), f.run}, by)
 }
 
 // jsonMembers are the reserved members, as JSON.
@@ -106,9 +107,10 @@ const reservedHeader = "_line,_class,_code,_error,_attempts,_run"
 // failedCSV writes rows as a file of failed rows does.
 func failedCSV(src Source, texts []string, fail func(i int) failure) string {
 	var b strings.Builder
-	b.WriteString(src.Header + "," + reservedHeader + src.NewLine)
+	by := cmp.Or(src.Delimiter, ",")
+	b.WriteString(src.Header + by + strings.ReplaceAll(reservedHeader, ",", by) + src.NewLine)
 	for i, text := range texts {
-		b.WriteString(text + "," + fail(i).csvValues() + src.NewLine)
+		b.WriteString(text + by + fail(i).csvValues(by) + src.NewLine)
 	}
 	return b.String()
 }

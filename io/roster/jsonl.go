@@ -11,6 +11,8 @@ import (
 
 	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
+
+	"chatbatch/io/charset"
 )
 
 const defaultMaxJSONL = 1 << 20
@@ -53,11 +55,22 @@ func openJSONL[T any](r io.Reader, o Options, n *names, values []fixed) (*Reader
 	if src.NewLine == "" {
 		src.NewLine = "\n"
 	}
-	return newReader(g, src, func() (decoder[T], error) {
+	switch {
+	case o.wide():
+		src.Encoding = o.Encoding
+	case o.Encoding != "" && o.Encoding != charset.UTF8:
+		return nil, fmt.Errorf("%w: encoding %s: JSONL is UTF-8 or UTF-16", ErrOptions, o.Encoding)
+	}
+	reader, err := newReader(g, src, func() (decoder[T], error) {
 		d := &jsonDecoder[T]{max: maxLine, names: n, fixed: values, cache: map[string]member{}, seen: make([]bool, len(n.fields))}
 		d.dec = jsontext.NewDecoder(&d.buf)
 		return d.decode, nil
 	})
+	if err != nil {
+		return nil, err
+	}
+	reader.found.Encoding = src.Encoding
+	return reader, nil
 }
 
 func (d *jsonDecoder[T]) decode(line []byte, whole bool, v *T) (raw string, _ quotes, err error) {

@@ -79,12 +79,12 @@ func TestJSONLFile(t *testing.T) {
 		rows       int
 		src        Source
 	}{
-		{"empty", "", 0, Source{JSONL, "", "\n"}},
-		{"blank", "\n \n", 0, Source{JSONL, "", "\n"}},
-		{"LF", "{}\n{}\n", 2, Source{JSONL, "", "\n"}},
-		{"CRLF behind a blank line", "\n{}\r\n{}", 2, Source{JSONL, "", "\r\n"}},
-		{"no newline", "{}", 1, Source{JSONL, "", "\n"}},
-		{"BOM", "\ufeff{}\n{}", 2, Source{JSONL, "", "\n"}},
+		{"empty", "", 0, Source{Format: JSONL, Header: "", NewLine: "\n"}},
+		{"blank", "\n \n", 0, Source{Format: JSONL, Header: "", NewLine: "\n"}},
+		{"LF", "{}\n{}\n", 2, Source{Format: JSONL, Header: "", NewLine: "\n"}},
+		{"CRLF behind a blank line", "\n{}\r\n{}", 2, Source{Format: JSONL, Header: "", NewLine: "\r\n"}},
+		{"no newline", "{}", 1, Source{Format: JSONL, Header: "", NewLine: "\n"}},
+		{"BOM", "\ufeff{}\n{}", 2, Source{Format: JSONL, Header: "", NewLine: "\n"}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			o := Options{Format: JSONL}

@@ -31,15 +31,19 @@ func isReserved(column string) bool {
 	return false
 }
 
+// A comma is what stands between the fields of a line.
+type comma byte
+
 // A splitter parses lines of CSV, one by one.
 type splitter struct {
 	feed feed
 	cr   *csv.Reader
 }
 
-func newSplitter() *splitter {
+func newSplitter(by comma) *splitter {
 	s := &splitter{}
 	s.cr = csv.NewReader(&s.feed)
+	s.cr.Comma = rune(by)
 	s.cr.FieldsPerRecord, s.cr.ReuseRecord = -1, true
 	return s
 }
@@ -60,12 +64,13 @@ func (s *splitter) start(i int) int {
 type cutter struct {
 	own   []bool // by column of the file: not reserved
 	block int    // where the reserved columns stand in one piece and in order; -1: they do not
+	comma comma
 	split *splitter
 }
 
 // newCutter returns nil if there is nothing to cut.
-func newCutter(columns []string) *cutter {
-	c := &cutter{own: make([]bool, len(columns)), block: -1, split: newSplitter()}
+func newCutter(columns []string, by comma) *cutter {
+	c := &cutter{own: make([]bool, len(columns)), block: -1, comma: by, split: newSplitter(by)}
 	first, count := -1, 0
 	for i, name := range columns {
 		c.own[i] = !isReserved(name)
@@ -96,7 +101,7 @@ func (c *cutter) another() *cutter {
 	if c == nil {
 		return nil
 	}
-	return &cutter{own: c.own, block: c.block, split: newSplitter()}
+	return &cutter{own: c.own, block: c.block, comma: c.comma, split: newSplitter(c.comma)}
 }
 
 // cut returns the line without the reserved columns. When they stand together
@@ -108,12 +113,12 @@ func (c *cutter) cut(line string) string {
 		return line
 	}
 	if c.block >= 0 && c.block+len(Reserved()) == len(c.own) {
-		if rest, ok := cutTail(line); ok {
+		if rest, ok := c.comma.cutTail(line); ok {
 			return rest
 		}
 	}
 	if c.block == 0 {
-		if n := matchBlock(line); n > 0 && n < len(line) {
+		if n := c.comma.matchBlock(line); n > 0 && n < len(line) {
 			return line[n+1:]
 		}
 	}
@@ -121,7 +126,7 @@ func (c *cutter) cut(line string) string {
 		return c.join(line)
 	}
 	if c.block > 0 {
-		return cutMiddle(line)
+		return c.comma.cutMiddle(line)
 	}
 	return line
 }
@@ -140,24 +145,24 @@ func (c *cutter) join(line string) string {
 		}
 		parts = append(parts, line[c.split.start(i):end])
 	}
-	return strings.Join(parts, ",")
+	return strings.Join(parts, string(rune(c.comma)))
 }
 
 // cutTail cuts a block of reserved values off the end of a line. It goes
 // backwards, since the line before the block may be broken in any way, while
 // the block itself is known to be sound: so what it finds is not ambiguous.
-func cutTail(line string) (rest string, ok bool) {
-	rest, run, ok1 := cutLast(line)
-	rest, attempts, ok2 := cutLast(rest)
+func (by comma) cutTail(line string) (rest string, ok bool) {
+	rest, run, ok1 := by.cutLast(line)
+	rest, attempts, ok2 := by.cutLast(rest)
 	if !ok1 || !ok2 || !isWord(run) || !isNumber(attempts) {
 		return line, false
 	}
-	if rest, ok = cutLastField(rest); !ok {
+	if rest, ok = by.cutLastField(rest); !ok {
 		return line, false
 	}
-	rest, code, ok1 := cutLast(rest)
-	rest, class, ok2 := cutLast(rest)
-	rest, num, ok3 := cutLast(rest)
+	rest, code, ok1 := by.cutLast(rest)
+	rest, class, ok2 := by.cutLast(rest)
+	rest, num, ok3 := by.cutLast(rest)
 	if !ok1 || !ok2 || !ok3 || !isCode(code) || !isWord(class) || num == "" || !isNumber(num) {
 		return line, false
 	}
@@ -165,8 +170,8 @@ func cutTail(line string) (rest string, ok bool) {
 }
 
 // cutLast cuts the text behind the last comma.
-func cutLast(line string) (rest, last string, ok bool) {
-	i := strings.LastIndexByte(line, ',')
+func (by comma) cutLast(line string) (rest, last string, ok bool) {
+	i := strings.LastIndexByte(line, byte(by))
 	if i < 0 {
 		return line, "", false
 	}
@@ -174,9 +179,9 @@ func cutLast(line string) (rest, last string, ok bool) {
 }
 
 // cutLastField cuts a sound CSV field, quoted or not, off the end of a line.
-func cutLastField(line string) (rest string, ok bool) {
+func (by comma) cutLastField(line string) (rest string, ok bool) {
 	if !strings.HasSuffix(line, `"`) {
-		rest, last, ok := cutLast(line)
+		rest, last, ok := by.cutLast(line)
 		return rest, ok && !strings.Contains(last, `"`)
 	}
 	// Quotes inside the field are doubled, so the opening one is the leftmost of
@@ -194,7 +199,7 @@ func cutLastField(line string) (rest string, ok bool) {
 			return line, false
 		}
 		if (last-i)%2 == 1 {
-			if i < 0 || line[i] != ',' {
+			if i < 0 || line[i] != byte(by) {
 				return line, false
 			}
 			return line[:i], true
@@ -205,16 +210,16 @@ func cutLastField(line string) (rest string, ok bool) {
 
 // cutMiddle cuts the one block of reserved values inside a line that is
 // broken elsewhere. If there are several, the line stays whole.
-func cutMiddle(line string) string {
+func (by comma) cutMiddle(line string) string {
 	at, length := -1, 0
-	for i := strings.IndexByte(line, ','); i >= 0; {
-		if n := matchBlock(line[i+1:]); n > 0 {
+	for i := strings.IndexByte(line, byte(by)); i >= 0; {
+		if n := by.matchBlock(line[i+1:]); n > 0 {
 			if at >= 0 {
 				return line
 			}
 			at, length = i, n
 		}
-		next := strings.IndexByte(line[i+1:], ',')
+		next := strings.IndexByte(line[i+1:], byte(by))
 		if next < 0 {
 			break
 		}
@@ -228,14 +233,14 @@ func cutMiddle(line string) string {
 
 // matchBlock tells the length of the block of reserved values that a text
 // begins with, up to a comma or the end; 0 if there is none.
-func matchBlock(s string) int {
-	rest, ok := s, s != "" && s[0] != ','
+func (by comma) matchBlock(s string) int {
+	rest, ok := s, s != "" && s[0] != byte(by)
 	for _, valid := range []func(string) bool{isNumber, isWord, isCode} {
-		rest, ok = skipWord(rest, ok, valid)
+		rest, ok = by.skipWord(rest, ok, valid)
 	}
-	rest, ok = skipField(rest, ok)
-	rest, ok = skipWord(rest, ok, isNumber)
-	run, _, _ := strings.Cut(rest, ",")
+	rest, ok = by.skipField(rest, ok)
+	rest, ok = by.skipWord(rest, ok, isNumber)
+	run, _, _ := strings.Cut(rest, string(rune(by)))
 	if !ok || !isWord(run) {
 		return 0
 	}
@@ -243,21 +248,21 @@ func matchBlock(s string) int {
 }
 
 // skipWord skips a plain value and its comma, if all was well so far.
-func skipWord(s string, ok bool, valid func(string) bool) (string, bool) {
-	word, rest, comma := strings.Cut(s, ",")
+func (by comma) skipWord(s string, ok bool, valid func(string) bool) (string, bool) {
+	word, rest, comma := strings.Cut(s, string(rune(by)))
 	return rest, ok && comma && valid(word)
 }
 
 // skipField skips a CSV field and its comma, if all was well so far.
-func skipField(s string, ok bool) (string, bool) {
+func (by comma) skipField(s string, ok bool) (string, bool) {
 	if !strings.HasPrefix(s, `"`) {
-		return skipWord(s, ok, func(s string) bool { return !strings.Contains(s, `"`) })
+		return by.skipWord(s, ok, func(s string) bool { return !strings.Contains(s, `"`) })
 	}
 	for i := 1; i+1 < len(s); i++ {
 		if s[i] == '"' && s[i+1] == '"' {
 			i++
 		} else if s[i] == '"' {
-			return s[i+2:], ok && s[i+1] == ','
+			return s[i+2:], ok && s[i+1] == byte(by)
 		}
 	}
 	return "", false

@@ -58,7 +58,7 @@ func TestCutCSV(t *testing.T) {
 		{"no reserved columns", "group_id,account,marks", "5,refused,10004,x,3,r", "5,refused,10004,x,3,r"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			_, c, err := columnsOf(tt.header)
+			_, c, err := columnsOf(tt.header, ',')
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -145,7 +145,7 @@ var goodCSV = []string{"g,ann,1000", `g,"ann","1000,1001"`, `"a,b", x ,1000`, "g
 func TestFeedBackCSV(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		want := texts(t, goodCSV)
-		src := Source{CSV, rapid.SampledFrom([]string{"group_id,account,marks", "\ufeff\"marks\",group_id,account"}).Draw(t, "header"), rapid.SampledFrom([]string{"\n", "\r\n"}).Draw(t, "newline")}
+		src := Source{Format: CSV, Header: rapid.SampledFrom([]string{"group_id,account,marks", "\ufeff\"marks\",group_id,account"}).Draw(t, "header"), NewLine: rapid.SampledFrom([]string{"\n", "\r\n"}).Draw(t, "newline")}
 		text := src.Header + src.NewLine + strings.Join(want, src.NewLine)
 		plain := feedBack(t, text, Options{})
 		compare(t, "the input itself", src, want, plain)
@@ -207,7 +207,7 @@ func TestFeedBackMoved(t *testing.T) {
 			want = append(want, strings.Join(row, ","))
 			text += weave(row, values, places) + "\n"
 		}
-		compare(t, "moved", Source{CSV, "group_id,account,marks", "\n"}, want, feedBack(t, text, Options{}))
+		compare(t, "moved", Source{Format: CSV, Header: "group_id,account,marks", NewLine: "\n"}, want, feedBack(t, text, Options{}))
 	})
 }
 
@@ -218,9 +218,9 @@ func TestFeedBackFront(t *testing.T) {
 		text := reservedHeader + ",group_id,account,marks\n"
 		fail := failures(t)
 		for i, row := range want {
-			text += fail(i).csvValues() + "," + row + "\n"
+			text += fail(i).csvValues(",") + "," + row + "\n"
 		}
-		compare(t, "front", Source{CSV, "group_id,account,marks", "\n"}, want, feedBack(t, text, Options{}))
+		compare(t, "front", Source{Format: CSV, Header: "group_id,account,marks", NewLine: "\n"}, want, feedBack(t, text, Options{}))
 	})
 }
 
@@ -271,6 +271,9 @@ type fataler interface {
 
 func feedBack(t fataler, text string, o Options) readBack {
 	t.Helper()
+	if o.Encoding == "" {
+		o.Encoding = "utf-8"
+	}
 	r, err := Open[mark](strings.NewReader(text), o)
 	if err != nil {
 		t.Fatalf("open: %v", err)

@@ -16,12 +16,15 @@ type Format string
 const (
 	CSV   Format = "csv"   // comma separated, with a header, one record a line
 	JSONL Format = "jsonl" // one JSON object a line
+	XLSX  Format = "xlsx"  // a sheet of an Excel workbook, with a header
 )
 
 // FormatOf tells the format by the end of a file name: ".jsonl" and ".ndjson",
-// in any case, are JSONL, everything else is CSV.
+// in any case and also with ".gz" or ".zst" behind, are JSONL, everything else
+// is CSV, or a workbook, which is known by its first bytes.
 func FormatOf(name string) Format {
 	name = strings.ToLower(name)
+	name = strings.TrimSuffix(strings.TrimSuffix(name, ".gz"), ".zst")
 	if strings.HasSuffix(name, ".jsonl") || strings.HasSuffix(name, ".ndjson") {
 		return JSONL
 	}
@@ -45,17 +48,33 @@ type Options struct {
 	// such column. It is an error if the column is there too.
 	Defaults map[string]string
 
+	// Encoding is that of the file, by its name on the web; "" is to be found by
+	// the header. Delimiter is what stands between the fields of a CSV file: one
+	// of , ; | and tab, or its name; "" is to be found by the header.
+	Encoding, Delimiter string
+
+	// Sheet is the name of the sheet of a workbook; "" is the first one that is
+	// not hidden and has the columns. TempDir is where the file is copied to, "" is
+	// that of the system: what is a workbook is known by its first bytes, whatever
+	// Format says.
+	Sheet, TempDir string
+
 	// MaxLine bounds a row: a text of MaxLine bytes or more is refused, and
-	// only its first MaxLine bytes are kept. 0 is 64 KiB for CSV and 1 MiB for
-	// JSONL.
+	// only its first MaxLine bytes are kept, or of a workbook the first cells. 0 is
+	// 64 KiB for CSV and 1 MiB for others.
 	MaxLine int
 }
 
 // Source is how a file is written, for those who write such a file again.
 type Source struct {
 	Format  Format
-	Header  string // as written, with a byte order mark, without line end and reserved columns; "" for JSONL
+	Header  string // as written, with a byte order mark, without line end and reserved columns; "" for JSONL; see package workbook for XLSX
 	NewLine string // "\n" or "\r\n", as the first line that is not blank ends
+
+	// Encoding and Delimiter are as in [Options]; "" is UTF-8 and a comma. The
+	// Header, and the texts of rows, are the bytes of the file, but if Encoding is
+	// UTF-16: then they are UTF-8.
+	Encoding, Delimiter string
 }
 
 // A Row is one record of a file.
@@ -102,13 +121,19 @@ type Reader[T any] struct {
 	decode  decoder[T]
 	another func() (decoder[T], error) // makes decoders for use at the same time
 	src     Source
+	found   Found
 	num     int64   // rows handed out
 	open    int64   // line on which a quoted field was left open; 0 for none
+	foreign int64   // a line that is not UTF-8, where nothing else says what the file is; 0 for none
+	guessed int64   // a line with an ID that is not ASCII and was read as UTF-8; 0 for none
 	item    item[T] // the one under way, to keep it in one place
 
 	limits limits
-	queue  []*batch[T] // read, but not handed out, in the order of the file
-	idle   []*batch[T]
+	next   func(*item[T]) error // of a workbook: it makes the next row
+	close  func()               // what was opened beside the file; nil: nothing
+
+	queue []*batch[T] // read, but not handed out, in the order of the file
+	idle  []*batch[T]
 }
 
 func newReader[T any](g *gate, src Source, another func() (decoder[T], error)) (*Reader[T], error) {
@@ -119,10 +144,12 @@ func newReader[T any](g *gate, src Source, another func() (decoder[T], error)) (
 	return &Reader[T]{gate: g, decode: d, another: another, src: src, limits: newLimits()}, nil
 }
 
-// Open starts to read a file, up to its header, which must have a column for
+// Open starts to read a file, which may be packed by gzip or zstd. It reads up to
+// its header, which must have a column for
 // each field of T: a column named by the csv tag of the field, by an alias of
 // that name or by [Options.Map]. A header that has not, and an empty CSV file,
-// are a [*HeaderError]. An empty JSONL file has no rows.
+// are a [*HeaderError], and a packed file that is broken is a [*PackError]. An
+// empty JSONL file has no rows.
 //
 // T is a struct. Its exported fields have a tag like csv:"group_id", or
 // csv:"type,omitempty" if the column may be missing, and are strings or types
@@ -142,17 +169,39 @@ func Open[T any](r io.Reader, o Options) (*Reader[T], error) {
 	if err != nil {
 		return nil, err
 	}
-	switch o.Format {
-	case CSV, "":
-		return openCSV[T](r, o, n, fixed)
-	case JSONL:
-		return openJSONL[T](r, o, n, fixed)
+	if err := o.check(); err != nil {
+		return nil, err
 	}
-	return nil, fmt.Errorf("%w: no format %q", ErrOptions, o.Format)
+	text, packed, err := unpack(r)
+	if err != nil {
+		return nil, fmt.Errorf("read first line: %w", err)
+	}
+	if isWorkbook(text) {
+		return openSheet[T](text, o, n, fixed)
+	}
+	if o.Format == XLSX {
+		return nil, &HeaderError{Reason: "the file is not an Excel workbook"}
+	}
+	open, begins := openCSV[T], func(text string) bool { return beginsCSV(text, o, n, fixed) }
+	if o.Format == JSONL {
+		open, begins = openJSONL[T], beginsJSONL
+	}
+	if text, o, err = inUTF8(text, o, begins); err != nil {
+		return nil, err
+	}
+	reader, err := open(text, o, n, fixed)
+	if err != nil {
+		return nil, err
+	}
+	reader.found.Packed = packed
+	return reader, nil
 }
 
 // Source says how the file is written.
 func (r *Reader[T]) Source() Source { return r.src }
+
+// Found says what was found, for people.
+func (r *Reader[T]) Found() Found { return r.found }
 
 // Rows goes over the rows of the file, once, in order. An error is one of
 // reading the file. It is the last item and has no row; the piece of a line
@@ -180,6 +229,9 @@ func (r *Reader[T]) Rows() iter.Seq2[Row[T], error] {
 // inTurn hands out the next row, decoded here and now, or an error. It reports
 // whether there may be more, and the caller wants it.
 func (r *Reader[T]) inTurn(yield func(Row[T], error) bool) bool {
+	if r.next != nil {
+		return r.ofSheet(yield)
+	}
 	line, whole, err := r.gate.next()
 	if err == io.EOF {
 		return false
@@ -193,6 +245,26 @@ func (r *Reader[T]) inTurn(yield func(Row[T], error) bool) bool {
 	return r.hand(&r.item, yield)
 }
 
+// ofSheet hands out the next row of a workbook, like inTurn.
+func (r *Reader[T]) ofSheet(yield func(Row[T], error) bool) bool {
+	switch err := r.next(&r.item); {
+	case err == io.EOF:
+		return false
+	case err != nil:
+		yield(Row[T]{}, err)
+		return false
+	}
+	return r.hand(&r.item, yield)
+}
+
+// Close gives back what was opened beside the file. It may be called twice.
+func (r *Reader[T]) Close() {
+	if r.close != nil {
+		r.close()
+		r.close = nil
+	}
+}
+
 // hand hands out a row, with what depends on the rows before it.
 func (r *Reader[T]) hand(it *item[T], yield func(Row[T], error) bool) bool {
 	row := &it.row
@@ -200,6 +272,12 @@ func (r *Reader[T]) hand(it *item[T], yield func(Row[T], error) bool) bool {
 	r.num++
 	if it.quotes&mayGoOn != 0 && r.open > 0 {
 		row.Err = fmt.Errorf("%w (the quoted field left open on line %d may go on here: a field cannot run over several lines)", row.Err, r.open)
+	}
+	if it.quotes&(foreign|guessed) != 0 {
+		if err := r.doubt(it); err != nil {
+			yield(Row[T]{}, err)
+			return false
+		}
 	}
 	switch {
 	case it.quotes&leftOpen != 0:
