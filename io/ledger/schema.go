@@ -266,8 +266,9 @@ func createSequence(path, key string) (*sequence, error) {
 		return nil, err
 	}
 	s := &sequence{f}
-	_, err = f.WriteAt([]byte(key+"\n"), sequenceLine)
-	return s, errors.Join(hold(f), f.Chmod(0o600), err, s.write(0))
+	// In one piece: a key without a number would say that there was a ledger.
+	_, err = f.WriteAt(fmt.Appendf(nil, "%020d\n%s\n", 0, key), 0)
+	return s, errors.Join(hold(f), f.Chmod(0o600), err)
 }
 
 func openSequence(path string) (*sequence, error) {
