@@ -1,3 +1,5 @@
+//go:build linux
+
 // Package chaos does to the program what can be done to it on one machine, and
 // holds it to its promises: nothing lost, nobody let in, bad input answered
 // clearly. It has no code but tests, and knows of the program what its users know:

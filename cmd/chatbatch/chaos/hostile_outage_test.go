@@ -1,3 +1,5 @@
+//go:build linux
+
 package chaos
 
 import (
@@ -5,7 +7,10 @@ import (
 	"io"
 	"net"
 	"slices"
+	"strconv"
+	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -19,6 +24,7 @@ type line struct {
 	mu    sync.Mutex
 	l     net.Listener // under mu; nil: closed
 	conns []net.Conn   // under mu
+	keep  int          // under mu; a socket that keeps the port while the line is closed
 }
 
 // line leads the place's program to its server by a port of its own.
@@ -26,12 +32,16 @@ func (h *hostile) line() *line {
 	h.t.Helper()
 	n := &line{t: h.t, addr: "127.0.0.1:0", to: h.api.Listener.Addr().String()}
 	n.open()
-	h.t.Cleanup(n.close)
+	h.t.Cleanup(func() {
+		n.close()
+		n.release()
+	})
 	h.env = append(h.env, "CHATBATCH_ENDPOINT=http://"+n.addr)
 	return n
 }
 
 func (n *line) open() {
+	n.release()
 	l, err := net.Listen("tcp", n.addr)
 	if err != nil {
 		n.t.Error(err)
@@ -82,10 +92,41 @@ func (n *line) close() {
 		return
 	}
 	n.l.Close()
+	n.keep = n.reserve()
 	for _, c := range n.conns {
 		c.Close()
 	}
 	n.l, n.conns = nil, nil
+}
+
+// reserve takes the port without listening at it: another test's server must not get it
+// meanwhile, and the calls that are for this one.
+func (n *line) reserve() (socket int) {
+	port := n.addr[strings.LastIndex(n.addr, ":")+1:]
+	number, err := strconv.Atoi(port)
+	if err == nil {
+		socket, err = syscall.Socket(syscall.AF_INET, syscall.SOCK_STREAM|syscall.SOCK_CLOEXEC, 0)
+	}
+	if err == nil {
+		err = syscall.SetsockoptInt(socket, syscall.SOL_SOCKET, syscall.SO_REUSEADDR, 1)
+	}
+	if err == nil {
+		err = syscall.Bind(socket, &syscall.SockaddrInet4{Port: number, Addr: [4]byte{127, 0, 0, 1}})
+	}
+	if err != nil {
+		n.t.Error("keep the port: ", err)
+	}
+	return socket
+}
+
+// release gives the port back.
+func (n *line) release() {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.keep > 0 {
+		_ = syscall.Close(n.keep)
+	}
+	n.keep = 0
 }
 
 // down closes the line for d, when so many calls have come.
