@@ -61,7 +61,7 @@ func (d *csvDecoder[T]) checkTexts(v *T, q quotes) (quotes, error) {
 			err = errNotUTF8("this is not ASCII")
 		case !utf8.ValidString(id):
 			err = fmt.Errorf("%s is not UTF-8", quote(id))
-		case !d.certain:
+		case !d.certain && !isSurelyUTF8(id):
 			q |= guessed
 		}
 		if err != nil {
@@ -69,6 +69,13 @@ func (d *csvDecoder[T]) checkTexts(v *T, q quotes) (quotes, error) {
 		}
 	}
 	return q, nil
+}
+
+// isSurelyUTF8 says that an ID, which is not ASCII and valid as UTF-8, is nothing else:
+// it has a character of three bytes or more. Two bytes that are a character of UTF-8 may
+// be one of another encoding as well: those of 一 in GBK are those of һ.
+func isSurelyUTF8(id string) bool {
+	return strings.ContainsFunc(id, func(r rune) bool { return r >= 0x800 })
 }
 
 // An EncodingError says that a file is not UTF-8 as it seemed to be, and that

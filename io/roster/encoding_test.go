@@ -185,9 +185,22 @@ func TestEncodingError(t *testing.T) {
 		t.Errorf("as said (-want +got):\n%s", diff)
 	}
 	// It is the same far behind, where lines are decoded side by side.
-	long := "group_id,account,marks\ng,一,1000\n" + strings.Repeat("g,ann,1000\n", 5000) + "g,\xff,1000\n"
+	long := "group_id,account,marks\ng,é,1000\n" + strings.Repeat("g,ann,1000\n", 5000) + "g,\xff,1000\n"
 	if e, ok := errors.AsType[*EncodingError](readError(strings.NewReader(long))); !ok || e.Line != 5003 {
 		t.Errorf("got %v, want an EncodingError of line 5003", e)
+	}
+}
+
+// One that can be nothing but UTF-8 is not: a broken line costs that line.
+func TestBrokenLineAmongUTF8(t *testing.T) {
+	rows := readAll[mark](t, "group_id,account,marks\ng,学生,1000\ng,\xff,1000\ng,老师,1000\n", Options{})
+	want := []string{"2 g/学生 [1000]", "3 error", "4 g/老师 [1000]"}
+	got := showAll(rows)
+	if len(got) == 3 && rows[1].Err != nil {
+		got[1] = "3 error"
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("rows (-want +got):\n%s", diff)
 	}
 }
 

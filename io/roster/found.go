@@ -58,7 +58,7 @@ func FormatIn(r io.Reader) (Format, error) {
 	if isWorkbook(text) {
 		return XLSX, nil
 	}
-	if text, _, err = inUTF8(text, Options{}, beginsJSONL); err != nil {
+	if text, _, err = inUTF8(text, Options{}, beginsObject); err != nil {
 		return "", err
 	}
 	head, _ := text.Peek(512) // an error comes again when the file is read
@@ -69,6 +69,16 @@ func FormatIn(r io.Reader) (Format, error) {
 }
 
 // beginsJSONL reports whether a text begins as JSONL does.
-func beginsJSONL(text string) bool {
-	return strings.HasPrefix(strings.TrimLeft(strings.TrimPrefix(text, byteOrderMark), " \t\r\n"), "{")
+func beginsJSONL(text string) bool { return strings.HasPrefix(trimStart(text), "{") }
+
+// beginsObject reports whether it begins as an object does. (A { and a NUL byte alone
+// may be a broken line, and need not be UTF-16.)
+func beginsObject(text string) bool {
+	rest, ok := strings.CutPrefix(trimStart(text), "{")
+	rest = trimStart(rest)
+	return ok && rest != "" && strings.Contains(`"}`, rest[:1])
+}
+
+func trimStart(text string) string {
+	return strings.TrimLeft(strings.TrimPrefix(text, byteOrderMark), " \t\r\n")
 }

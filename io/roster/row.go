@@ -184,7 +184,7 @@ func Open[T any](r io.Reader, o Options) (*Reader[T], error) {
 	}
 	open, begins := openCSV[T], func(text string) bool { return beginsCSV(text, o, n, fixed) }
 	if o.Format == JSONL {
-		open, begins = openJSONL[T], beginsJSONL
+		open, begins = openJSONL[T], beginsObject
 	}
 	if text, o, err = inUTF8(text, o, begins); err != nil {
 		return nil, err
