@@ -18,6 +18,7 @@ const groupList = "get_appid_group_list"
 // One call a second to one API, whatever its workers do, and the rest of the
 // budget to the others.
 func TestOwnBudget(t *testing.T) {
+	t.Parallel() // its time is that of a bubble
 	for _, workers := range []int{1, 16} {
 		synctest.Test(t, func(t *testing.T) {
 			const n = 200

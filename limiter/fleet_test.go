@@ -241,6 +241,7 @@ func (f *fleet) calls(from, to time.Duration) (least, most int) {
 }
 
 func TestFleet(t *testing.T) {
+	t.Parallel() // its time is that of a bubble
 	for _, tt := range []struct{ hosts, n int }{{1, 200}, {2, 200}, {3, 200}, {8, 200}, {8, 10}, {5, 3}} {
 		t.Run(fmt.Sprintf("%d hosts, %d a second", tt.hosts, tt.n), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -268,6 +269,7 @@ func TestFleet(t *testing.T) {
 
 // What happens to a fleet of four while it sends.
 func TestFleetEvents(t *testing.T) {
+	t.Parallel() // its time is that of a bubble
 	const n = 200
 	sec := func(s float64) time.Duration { return time.Duration(s * float64(time.Second)) }
 	tests := []struct {
@@ -348,6 +350,7 @@ func TestFleetEvents(t *testing.T) {
 // Whatever befalls the hosts' ways to the registry and the registry itself, in
 // whatever order: never more than allowed, and it all goes on at the end.
 func TestFleetUnderRandomFaults(t *testing.T) {
+	t.Parallel() // its time is that of a bubble
 	runs := 2
 	if testing.Short() {
 		runs = 1

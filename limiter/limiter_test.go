@@ -34,6 +34,7 @@ func virtual(n int) time.Duration {
 }
 
 func TestUse(t *testing.T) {
+	t.Parallel() // its time is that of a bubble
 	for _, n := range []int{1, 10, 200, 5000} {
 		t.Run(fmt.Sprint(n), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -56,6 +57,7 @@ func TestUse(t *testing.T) {
 }
 
 func TestWallHoldsInChaos(t *testing.T) {
+	t.Parallel() // its time is that of a bubble
 	for _, n := range []int{1, 10, 200, 5000} {
 		t.Run(fmt.Sprint(n), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {

@@ -52,6 +52,7 @@ func TestNewcomerAfterClockSetBack(t *testing.T) {
 
 // Hosts that know of different numbers of lanes have their parts, whoever came first.
 func TestFleetOfSizes(t *testing.T) {
+	t.Parallel() // its time is that of a bubble
 	tests := []struct{ limits, want []int }{
 		{[]int{200, 66}, []int{134, 66}},
 		{[]int{66, 200}, []int{66, 134}},
@@ -125,6 +126,7 @@ func neighbours(t *testing.T, d time.Duration, worlds []*world, workers []int) (
 // What a process with a long way to the server leaves is not at once for one with
 // a short way.
 func TestWaysOfDifferentLength(t *testing.T) {
+	t.Parallel() // its time is that of a bubble
 	for _, far := range []time.Duration{2, 10, 50, 300} {
 		for _, joins := range [][2]time.Duration{{0, 0}, {0, 5 * time.Second}, {5 * time.Second, 0}} {
 			synctest.Test(t, func(t *testing.T) {
@@ -158,6 +160,7 @@ func equalAtTheEnd(t *testing.T, worlds []*world, d time.Duration, part float64)
 // A process that comes when another uses the whole budget has its share soon,
 // however long their calls take, although it knows nothing of that yet.
 func TestLateNeighbour(t *testing.T) {
+	t.Parallel() // its time is that of a bubble
 	for _, service := range [][2]time.Duration{{5, 5}, {20, 20}, {300, 300}, {300, 20}, {20, 300}} {
 		synctest.Test(t, func(t *testing.T) {
 			worlds := []*world{

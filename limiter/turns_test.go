@@ -140,6 +140,7 @@ func TestCancelAtTheGate(t *testing.T) {
 // Two programs on one host lease lanes together, although one uses fewer; another
 // host has its part.
 func TestLeasedBySizes(t *testing.T) {
+	t.Parallel() // its time is that of a bubble
 	if testing.Short() {
 		t.Skip("takes 8 seconds")
 	}
