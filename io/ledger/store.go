@@ -8,11 +8,9 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"regexp"
-	"strings"
 	"time"
 )
 
@@ -294,179 +292,9 @@ func (s Store) open(ctx context.Context, run string) (l *Ledger, seq int64, err 
 	return l, seq, l.fail("open", err)
 }
 
-// List says how each run stands, the newest last. A run that cannot be read is
-// listed with its error.
-func (s Store) List(ctx context.Context) ([]Info, error) {
-	dirs, err := os.ReadDir(s.Dir)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil
-	}
-	if err != nil {
-		return nil, fmt.Errorf("list runs: %w", err)
-	}
-	var list []Info
-	for _, d := range dirs { // in order of their names, and so of time
-		if !d.IsDir() || !plainName.MatchString(d.Name()) || s.unnamed(d.Name()) {
-			continue
-		}
-		list = append(list, s.info(ctx, d.Name()))
-		if err := ctx.Err(); err != nil {
-			return nil, fmt.Errorf("list runs: %w", err)
-		}
-	}
-	return list, nil
-}
-
-func (s Store) info(ctx context.Context, run string) Info {
-	i := Info{Run: run, Meta: Meta{Run: run}}
-	l, err := s.OpenRead(ctx, run)
-	if err != nil {
-		i.Err = err
-		return i
-	}
-	defer l.Close()
-	i.Meta, i.Reported = l.Meta(), l.told
-	sum, err := l.Summary(ctx)
-	i.State, i.Err = sum.State, err
-	i.Books = Books{sum.Rows, sum.Succeeded, sum.Failed, sum.Unprocessed}
-	if sum.Started != nil {
-		i.Started = *sum.Started
-	}
-	if sum.Finished != nil {
-		i.Finished = *sum.Finished
-	}
-	return i
-}
-
-// Waits says that the run has begun and can be gone on with.
-func (i Info) Waits() bool {
-	return i.Err == nil && i.State != Planning && !(i.State == Finished && i.Reported)
-}
-
-// Find returns the run that goes on when the command of this key is given again,
-// or "" if a new one must begin: the newest run of the key, if it is planned and
-// not finished, or finished without its reports. (A run that was left behind
-// when a later one of the same key finished is history: to go on with it would
-// undo what came after it.)
-//
-// A run of the key that cannot be read is an error, unless there is a newer one:
-// nobody knows what it has sent.
-//
-// The caller holds the lock of the key, and has listed the runs since: many keys need
-// one list. Runs of the key whose planning never ended are removed: nobody can be
-// planning them any more.
-func (s Store) Find(ctx context.Context, list []Info, key string) (string, error) {
-	for n := len(list) - 1; n >= 0; n-- {
-		switch i := list[n]; {
-		case i.Err != nil && s.keyOf(ctx, i.Run) == key:
-			return "", fmt.Errorf("run %s of this command cannot be read, and may have sent a part of it (--fresh begins a new run all the same): %w", i.Run, i.Err)
-		case i.Err != nil || i.Meta.Key() != key:
-		case i.State == Planning:
-			if err := s.Remove(ctx, i.Run); err != nil {
-				return "", err
-			}
-		case i.State == Finished && i.Reported:
-			return "", nil
-		default:
-			return i.Run, nil
-		}
-	}
-	return "", nil
-}
-
-// keyOf is the key of a run that cannot be read, or "" if nothing says it.
-func (s Store) keyOf(ctx context.Context, run string) string {
-	l := &Ledger{path: filepath.Join(s.Path(run), fileName)}
-	if key := readKey(l.path); keyForm.MatchString(key) {
-		return key
-	}
-	if checkFile(l.path) != nil || l.openReaders() != nil {
-		return ""
-	}
-	defer l.abandon()
-	if l.load(ctx, l.read) != nil {
-		return ""
-	}
-	return l.meta.Key()
-}
-
-// unnamed says that a directory has no ledger yet, and nothing but the draft of
-// one: its process was killed, or is about to say which run it plans.
-func (s Store) unnamed(run string) bool {
-	if !runName.MatchString(run) {
-		return false // somebody else's
-	}
-	if seq, err := readSequence(filepath.Join(s.Path(run), fileName)); seq != 0 || err != nil {
-		return false // it had a ledger
-	}
-	files, err := os.ReadDir(s.Path(run))
-	for _, f := range files {
-		if f.Name() == fileName || !strings.HasPrefix(f.Name(), fileName) {
-			return false
-		}
-	}
-	return err == nil
-}
-
-// restFor is how long something must have been there to be swept away. A process
-// takes milliseconds from making a directory to naming its run, and from making a
-// copy of its input to taking away its name.
-const restFor = time.Minute
-
-// Sweep removes what killed processes have left and what belongs to no run:
-// directories without a name, locks that nobody holds, the rests of runs that were
-// being removed, and copies of inputs that still have a name. What cannot be removed
-// is left: it is in nobody's way.
-func (s Store) Sweep() {
-	entries, _ := os.ReadDir(s.Dir)
-	for _, e := range entries {
-		i, err := e.Info()
-		if err != nil || time.Since(i.ModTime()) < restFor {
-			continue
-		}
-		path := filepath.Join(s.Dir, e.Name())
-		switch removed, was := strings.CutPrefix(e.Name(), removedPrefix); {
-		case e.IsDir() && (was && runName.MatchString(removed) || s.unnamed(e.Name())):
-			_ = os.RemoveAll(path)
-		case i.Mode().IsRegular() && copyName.MatchString(e.Name()):
-			_ = os.Remove(path)
-		case i.Mode().IsRegular() && lockName.MatchString(e.Name()):
-			if f, err := tryLock(path); err == nil && f != nil {
-				release(f)
-			}
-		}
-	}
-}
-
-// removedPrefix is how the name begins of a run that is being removed.
-const removedPrefix = ".removed-"
-
 // Names of locks, whose keys are hex, and of inputs that commands copy here to read
 // them twice.
 var (
 	lockName = regexp.MustCompile(`^[0-9a-f]{64}\.lock$`)
 	copyName = regexp.MustCompile(`^\.input-[0-9]+$`)
 )
-
-// Remove removes a run and everything in its directory. The caller holds its
-// lock. It is gone from the list at once, or not at all.
-func (s Store) Remove(_ context.Context, run string) error {
-	dir, _, err := s.path(run)
-	if err != nil {
-		return err
-	}
-	aside := filepath.Join(s.Dir, removedPrefix+run)
-	if err := os.Rename(dir, aside); errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("remove run: %w: %s", ErrNoRun, run)
-	} else if err != nil {
-		return fmt.Errorf("remove run: %w", err)
-	}
-	// Also what a Remove that was killed has left.
-	left, _ := filepath.Glob(filepath.Join(s.Dir, removedPrefix+"*"))
-	for _, dir := range left {
-		if e := os.RemoveAll(dir); e != nil && err == nil {
-			err = fmt.Errorf("remove run: %w", e)
-		}
-	}
-	return err
-}
