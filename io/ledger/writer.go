@@ -8,9 +8,13 @@ import (
 	"time"
 )
 
-// beat is how often the figures of a session are written. A kill loses at most
-// this much of them.
-const beat = time.Second
+// beat is how often the figures of a session are written, at the least; along is how
+// often they go with what is written anyway. A kill loses at most this much of them: of
+// the time at work with all its calls, which would look like too many calls a second.
+const (
+	beat  = time.Second
+	along = beat / 10
+)
 
 // maxBatch bounds the changes in one commit: 256 are far more than workers, and
 // keep a commit under some 10 ms.
@@ -222,7 +226,7 @@ func (b *batch) close() {
 		b.exec("UPDATE books SET kept = ? WHERE kept >= 0", b.kept)
 	}
 	w := b.w
-	if !w.began.IsZero() && !b.ended && time.Since(w.beaten) >= beat {
+	if !w.began.IsZero() && !b.ended && time.Since(w.beaten) >= along {
 		w.beaten = time.Now()
 		b.beat(w.l.session.Load(), Running, w.l.note.Load())
 	}
