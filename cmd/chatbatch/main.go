@@ -28,9 +28,9 @@ var errInterrupted = errors.New("interrupted")
 
 // usualMemory is what the collector keeps the memory below, as long as what is in use
 // allows that: with the program's own pages it is 64 MiB. Planning 10 million rows took 72
-// MiB without it, and as long. Beyond it, as in an export of many large groups at once, the
+// MiB without it on a fast machine, and a tenth less time. Beyond it, as in an export of many large groups at once, the
 // collector takes up to half of the processor.
-const usualMemory = 44 << 20
+const usualMemory = 40 << 20
 
 func main() {
 	// A closed pipe must come back as an error of the write, not kill a run
