@@ -60,6 +60,7 @@ func TestXLSXControlCharacters(t *testing.T) {
 	for text, want := range map[string]string{
 		"a\x00b": "a_x0000_b", "\x0b": "_x000B_", "\uffff": "_xFFFF_", "_x0041_": "_x005F_x0041_", "_x0041_x0042_": "_x005F_x0041_x005F_x0042_",
 		"\xff": "\ufffd", "\t\n": "\t\n", "\r": "&#13;", "\x7f": "\x7f", "_x41_": "_x41_",
+		"_x004a\x00b": "_x005F_x004a_x0000_b", "_x0041\uffff": "_x005F_x0041_xFFFF_", "_x0041\r": "_x0041&#13;",
 	} {
 		if got := string(appendText(nil, text)); got != want {
 			t.Errorf("%q: got %q, want %q", text, got, want)

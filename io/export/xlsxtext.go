@@ -38,7 +38,7 @@ func appendText(dst []byte, s string) []byte {
 			switch {
 			case r == utf8.RuneError && size == 1:
 				dst = append(dst, "\ufffd"...)
-			case r == 0xfffe || r == 0xffff:
+			case isEscaped(r):
 				dst = appendEscape(dst, r)
 			default:
 				dst = append(dst, s[i:i+size]...)
@@ -56,7 +56,7 @@ func appendText(dst []byte, s string) []byte {
 			dst = append(dst, "&gt;"...)
 		case c == '\r': // a reader of XML takes a bare one for a line feed
 			dst = append(dst, "&#13;"...)
-		case c < ' ' && c != '\t' && c != '\n', c == '_' && isEscape(s[i:]):
+		case isEscaped(rune(c)), c == '_' && isEscape(s[i:]):
 			dst = appendEscape(dst, rune(c))
 		default:
 			dst = append(dst, c)
@@ -67,9 +67,15 @@ func appendText(dst []byte, s string) []byte {
 
 func appendEscape(dst []byte, r rune) []byte { return fmt.Appendf(dst, "_x%04X_", r) }
 
-// isEscape reports whether a text goes on like an escape behind its first _.
+// isEscaped reports whether XML cannot hold a character.
+func isEscaped(r rune) bool {
+	return r < ' ' && r != '\t' && r != '\n' && r != '\r' || r == 0xfffe || r == 0xffff
+}
+
+// isEscape reports whether a text goes on like an escape behind its first _. Its last _
+// may be the first one of an escape that is written for what comes next.
 func isEscape(s string) bool {
-	if len(s) < 6 || s[0] != 'x' || s[5] != '_' {
+	if len(s) < 6 || s[0] != 'x' {
 		return false
 	}
 	for _, c := range []byte(s[1:5]) {
@@ -77,5 +83,6 @@ func isEscape(s string) bool {
 			return false
 		}
 	}
-	return true
+	next, _ := utf8.DecodeRuneInString(s[5:])
+	return next == '_' || isEscaped(next)
 }
