@@ -7,16 +7,24 @@ import (
 	"fmt"
 	"slices"
 	"time"
+
+	"chatbatch/io/postgres"
 )
 
 // ErrUnreachable is wrapped by errors that say that the database cannot be reached or
 // cannot serve now: it may work later, with nothing changed. A wrong password or a
 // missing table is something else.
-var ErrUnreachable = errors.New("the database cannot be reached now")
+var ErrUnreachable = postgres.ErrUnreachable
 
 // ErrNotMigrated is wrapped by errors that say that the database has no table of
 // lanes, or one of an older program. [Migrate] makes or upgrades it.
 var ErrNotMigrated = errors.New("the database is not ready for lanes: run chatbatch migrate")
+
+// use is what lanes take of a database.
+var use = postgres.Use{
+	Table: "chatbatch_lanes", NotReady: ErrNotMigrated,
+	Rights: "to use lanes: CONNECT to the database, USAGE of the schema, SELECT, INSERT and UPDATE on chatbatch_lanes",
+}
 
 // Migrate makes the one table that [Postgres] needs, or brings one of an older program
 // up to date; changed is false if there was nothing to do. It may be repeated and run

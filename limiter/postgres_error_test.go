@@ -18,6 +18,7 @@ import (
 
 	"github.com/jackc/pgx/v5/pgconn"
 
+	"chatbatch/io/postgres"
 	"chatbatch/limiter/pgtest"
 )
 
@@ -146,7 +147,7 @@ func deadURL(t *testing.T, text string) (usable bool) {
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 	defer cancel()
-	errs := []error{r.at.refused(&pgconn.PgError{Code: "XX000", Message: fmt.Sprint(r.cfg.User, r.cfg.Database, r.cfg.RuntimeParams)})}
+	errs := []error{r.at.Explain(t.Context(), &pgconn.PgError{Code: "XX000", Message: fmt.Sprint(r.cfg.User, r.cfg.Database, r.cfg.RuntimeParams)})}
 	_, err = r.load(ctx, "app")
 	errs = append(errs, err)
 	r.cfg.LookupFunc = func(_ context.Context, host string) ([]string, error) {
@@ -270,7 +271,7 @@ func TestPostgresVerdicts(t *testing.T) {
 		{"an ended connection", fmt.Errorf("receive: %w", io.ErrUnexpectedEOF), ErrUnreachable, "closed the connection"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			judge(t, site{}.explain(t.Context(), test.err), test.is, test.says)
+			judge(t, postgres.SiteOf(&pgconn.Config{}, use).Explain(t.Context(), test.err), test.is, test.says)
 		})
 	}
 }

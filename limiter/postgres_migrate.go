@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+
+	"chatbatch/io/postgres"
 )
 
 // formName begins the comment of the table, before the number of its form.
@@ -80,30 +82,30 @@ func (r *pgRegistry) form(ctx context.Context) (int, error) {
 	if err != nil || string(res.Rows[0][0]) == "f" {
 		return 0, err
 	}
-	return r.at.readForm(res.Rows[0][1])
+	return readForm(r.at, res.Rows[0][1])
 }
 
 // readForm reads the comment of the table. It is an error if that is not ours, or of
 // a newer program.
-func (s site) readForm(comment []byte) (int, error) {
+func readForm(s postgres.Site, comment []byte) (int, error) {
 	text, ours := strings.CutPrefix(string(comment), formName)
 	number, _, _ := strings.Cut(text, ":")
 	n, err := strconv.Atoi(number)
 	switch {
 	case !ours || err != nil || n < 1:
-		return 0, s.say(`the table chatbatch_lanes does not say in its comment that it was made by chatbatch migrate: ` +
+		return 0, s.Say(`the table chatbatch_lanes does not say in its comment that it was made by chatbatch migrate: ` +
 			`rename it, or use another database or schema (search_path)`)
 	case n > len(forms):
-		return 0, s.say(fmt.Sprintf("the table chatbatch_lanes has form %d, this program knows %d: use a newer chatbatch", n, len(forms)))
+		return 0, s.Say(fmt.Sprintf("the table chatbatch_lanes has form %d, this program knows %d: use a newer chatbatch", n, len(forms)))
 	}
 	return n, nil
 }
 
 // checkForm says whether the table can be used.
-func (s site) checkForm(comment []byte) error {
-	n, err := s.readForm(comment)
+func checkForm(s postgres.Site, comment []byte) error {
+	n, err := readForm(s, comment)
 	if err == nil && n < len(forms) {
-		err = s.say(fmt.Sprintf("%v (the table has form %d, this program needs %d)", ErrNotMigrated, n, len(forms)), ErrNotMigrated)
+		err = s.Say(fmt.Sprintf("%v (the table has form %d, this program needs %d)", ErrNotMigrated, n, len(forms)), ErrNotMigrated)
 	}
 	return err
 }

@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5/pgconn"
+
+	"chatbatch/io/postgres"
 )
 
 // closeTime bounds how long closing says goodbye to the server.
@@ -61,7 +63,7 @@ FROM (SELECT) AS one LEFT JOIN chatbatch_lanes ON `
 // PgBouncer may stand between.
 type pgRegistry struct {
 	cfg  *pgconn.Config // not changed after openPGRegistry
-	at   site
+	at   postgres.Site
 	conn *pgconn.PgConn // nil if there is none
 
 	// pgx ends connections that broke in the background: it tells the server to
@@ -73,11 +75,11 @@ type pgRegistry struct {
 
 // openPGRegistry reads a connection string. It does not connect.
 func openPGRegistry(url string) (*pgRegistry, error) {
-	cfg, err := parsePostgres(url)
+	cfg, err := postgres.Parse(url)
 	if err != nil {
 		return nil, err
 	}
-	r := &pgRegistry{cfg: cfg, at: siteOf(cfg)}
+	r := &pgRegistry{cfg: cfg, at: postgres.SiteOf(cfg, use)}
 	r.life, r.end = context.WithCancel(context.Background()) // until close
 	dial := cfg.DialFunc
 	cfg.DialFunc = func(ctx context.Context, network, addr string) (net.Conn, error) {
@@ -108,7 +110,7 @@ func (r *pgRegistry) load(ctx context.Context, budget string) (record, error) {
 	if err != nil {
 		return record{}, fmt.Errorf("read the lanes: %w", err)
 	}
-	if err := r.at.checkForm(res.Rows[0][5]); err != nil {
+	if err := checkForm(r.at, res.Rows[0][5]); err != nil {
 		return record{}, err
 	}
 	return readRecord(res.Rows[0])
@@ -120,7 +122,7 @@ func (r *pgRegistry) loadAll(ctx context.Context) (map[string]record, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := r.at.checkForm(res.Rows[0][5]); err != nil {
+	if err := checkForm(r.at, res.Rows[0][5]); err != nil {
 		return nil, err
 	}
 	all := map[string]record{}
@@ -207,7 +209,7 @@ func (r *pgRegistry) ask(ctx context.Context, sql string, args ...string) (*pgco
 		if !usable(res.Err) {
 			r.drop()
 		}
-		return nil, r.at.explain(ctx, res.Err)
+		return nil, r.at.Explain(ctx, res.Err)
 	}
 }
 
@@ -219,9 +221,9 @@ func (r *pgRegistry) connect(ctx context.Context) error {
 		return nil
 	}
 	r.drop()
-	conn, err := pgconn.ConnectConfig(ctx, fairly(ctx, r.cfg))
+	conn, err := pgconn.ConnectConfig(ctx, postgres.Fairly(ctx, r.cfg))
 	if err != nil {
-		return r.at.explain(ctx, err)
+		return r.at.Explain(ctx, err)
 	}
 	r.conn = conn
 	return nil
@@ -299,5 +301,5 @@ func stateOf(err error) string {
 // an error of the statement, unless another server might do better.
 func usable(err error) bool {
 	code := stateOf(err)
-	return code != "" && !temporary(code)
+	return code != "" && !postgres.Temporary(code)
 }

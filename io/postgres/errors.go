@@ -1,4 +1,4 @@
-package limiter
+package postgres
 
 import (
 	"context"
@@ -14,6 +14,11 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 )
 
+// ErrUnreachable is wrapped by errors that say that the database cannot be reached or
+// cannot serve now: it may work later, with nothing changed. A wrong password or a
+// missing table is something else.
+var ErrUnreachable = errors.New("the database cannot be reached now")
+
 // explained is an error of the database in our words. It does not wrap those of pgx:
 // they hold the connection string.
 type explained struct {
@@ -24,8 +29,8 @@ type explained struct {
 func (e *explained) Error() string   { return e.text }
 func (e *explained) Unwrap() []error { return e.is }
 
-// explain says what went wrong and what to do.
-func (s site) explain(ctx context.Context, err error) error {
+// Explain says what went wrong and what to do.
+func (s Site) Explain(ctx context.Context, err error) error {
 	if cause := context.Cause(ctx); cause != nil && !errors.Is(cause, context.DeadlineExceeded) {
 		return &explained{"ask " + s.String() + ": " + cause.Error(), []error{cause}}
 	}
@@ -33,53 +38,53 @@ func (s site) explain(ctx context.Context, err error) error {
 		return s.refused(e)
 	}
 	if why := s.untrusted(err); why != "" {
-		return s.say("no safe connection: " + why + ": see sslmode and sslrootcert")
+		return s.Say("no safe connection: " + why + ": see sslmode and sslrootcert")
 	}
 	return s.unreachable(s.reason(err), err)
 }
 
-func (s site) say(what string, is ...error) error {
+// Say makes an error of this database that wraps is.
+func (s Site) Say(what string, is ...error) error {
 	return &explained{s.String() + ": " + what, is}
 }
 
-func (s site) unreachable(why string, err error) error {
+func (s Site) unreachable(why string, err error) error {
 	is := []error{ErrUnreachable}
 	if errors.Is(err, context.DeadlineExceeded) {
 		is = append(is, context.DeadlineExceeded)
 	}
-	return s.say(ErrUnreachable.Error()+": "+why, is...)
+	return s.Say(ErrUnreachable.Error()+": "+why, is...)
 }
 
 // refused explains an error that the server has sent.
-func (s site) refused(e *pgconn.PgError) error {
+func (s Site) refused(e *pgconn.PgError) error {
 	said := "it says: " + e.Message + " (" + e.Code + ")"
 	if s.odd {
 		said = "it refuses with SQLSTATE " + e.Code
 	}
 	switch {
-	case temporary(e.Code):
+	case Temporary(e.Code):
 		return s.unreachable(said, nil)
 	case e.Code == "42P01" || e.Code == "42703":
-		return s.say(ErrNotMigrated.Error()+" (there is no table chatbatch_lanes that this user can see)", ErrNotMigrated)
+		return s.Say(s.use.NotReady.Error()+" (there is no table "+s.use.Table+" that this user can see)", s.use.NotReady)
 	case e.Code == "28P01":
-		return s.say("the password is wrong or missing: set it in the connection string, PGPASSWORD or ~/.pgpass")
+		return s.Say("the password is wrong or missing: set it in the connection string, PGPASSWORD or ~/.pgpass")
 	case strings.HasPrefix(e.Code, "28"):
-		return s.say("the server does not let this user in from here (see its pg_hba.conf); " + said)
+		return s.Say("the server does not let this user in from here (see its pg_hba.conf); " + said)
 	case e.Code == "3D000":
-		return s.say("there is no such database: make it (createdb) or correct the connection string")
+		return s.Say("there is no such database: make it (createdb) or correct the connection string")
 	case e.Code == "3F000":
-		return s.say("there is no schema for the table: make one, or set search_path")
+		return s.Say("there is no schema for the table: make one, or set search_path")
 	case e.Code == "42501":
-		return s.say("a right is missing (to use lanes: CONNECT to the database, USAGE of the schema, " +
-			"SELECT, INSERT and UPDATE on chatbatch_lanes; to migrate: CREATE on the schema); " + said)
+		return s.Say("a right is missing (" + s.use.Rights + "; to migrate: CREATE on the schema); " + said)
 	}
-	return s.say(said)
+	return s.Say(said)
 }
 
-// temporary says whether an error of the server may go away with nothing changed:
+// Temporary says whether an error of the server may go away with nothing changed:
 // connection trouble, lack of resources, a server that starts or stops or was told
 // to cancel, one that only reads since another has taken over, and lost races.
-func temporary(code string) bool {
+func Temporary(code string) bool {
 	for _, class := range []string{"08", "40", "53", "57"} {
 		if strings.HasPrefix(code, class) {
 			return true
@@ -92,7 +97,7 @@ func temporary(code string) bool {
 // servers tried, one that refuses for good.
 func verdict(err error) (found *pgconn.PgError) {
 	for _, leaf := range leaves(err) {
-		if e, ok := leaf.(*pgconn.PgError); ok && (found == nil || temporary(found.Code)) {
+		if e, ok := leaf.(*pgconn.PgError); ok && (found == nil || Temporary(found.Code)) {
 			found = e
 		}
 	}
@@ -100,7 +105,7 @@ func verdict(err error) (found *pgconn.PgError) {
 }
 
 // untrusted says why there is no TLS, "" if that is not the trouble, or not the only one.
-func (s site) untrusted(err error) (why string) {
+func (s Site) untrusted(err error) (why string) {
 	for _, leaf := range s.causes(err) {
 		if !tlsTrouble(leaf) {
 			return ""
@@ -123,14 +128,14 @@ const noTLS = "server refused TLS connection"
 
 // causes are the leaves of an error. That there is no TLS is none, if we have tried
 // without it too.
-func (s site) causes(err error) []error {
+func (s Site) causes(err error) []error {
 	return slices.DeleteFunc(leaves(err), func(leaf error) bool {
 		return !s.onlyTLS && leaf.Error() == noTLS
 	})
 }
 
 // reason says why nobody could be reached, each thing once.
-func (s site) reason(err error) string {
+func (s Site) reason(err error) string {
 	var why []string
 	for _, leaf := range s.causes(err) {
 		if text := plainly(leaf); !slices.Contains(why, text) {

@@ -1,4 +1,7 @@
-package limiter
+// Package postgres is what all who use a PostgreSQL server have in common: they read the
+// address that a user has given, say what went wrong without giving a password away,
+// and tell what may pass by itself from what will not. It keeps no connections.
+package postgres
 
 import (
 	"context"
@@ -28,9 +31,9 @@ var serverSettings = []string{
 
 var errURL = errors.New("the connection string of the database cannot be used")
 
-// parsePostgres reads a connection string. What it says of one that it cannot read
+// Parse reads a connection string. What it says of one that it cannot read
 // holds nothing of it: where a string is wrong, any part may be the password.
-func parsePostgres(url string) (*pgconn.Config, error) {
+func Parse(url string) (*pgconn.Config, error) {
 	uri := strings.HasPrefix(url, "postgres://") || strings.HasPrefix(url, "postgresql://")
 	if !uri && strings.Contains(url, "://") && !strings.Contains(url[:strings.Index(url, "://")], "=") {
 		return nil, badURL("it does not begin with postgres://")
@@ -88,9 +91,9 @@ func whyNot(err error) string {
 	return "one of its settings has no such value"
 }
 
-// fairly is cfg with the time of ctx divided among the addresses: the second must
+// Fairly is cfg with the time of ctx divided among the addresses: the second must
 // get its turn if the first is silent.
-func fairly(ctx context.Context, cfg *pgconn.Config) *pgconn.Config {
+func Fairly(ctx context.Context, cfg *pgconn.Config) *pgconn.Config {
 	cfg = cfg.Copy()
 	most := cfg.ConnectTimeout
 	ports := map[string]map[uint16]bool{} // by host
@@ -150,8 +153,16 @@ func addresses(cfg *pgconn.Config) []address {
 	return all
 }
 
-// A site is what may be said of a connection string.
-type site struct {
+// A Use says what a program wants of a database, for the words of its errors.
+type Use struct {
+	Table    string // the one that is missing if none is made yet
+	NotReady error  // says so; errors of a table that is not there wrap it
+	Rights   string // what rights it takes, e.g. "to use lanes: SELECT on …"
+}
+
+// A Site is what may be said of a connection string.
+type Site struct {
+	use                   Use
 	user, database, hosts string
 
 	// odd: a name has signs that names hardly have. It may be part of a
@@ -163,12 +174,13 @@ type site struct {
 
 var plainName = regexp.MustCompile(`^[\pL\pN_.:,/\[\]-]{0,255}$`)
 
-func siteOf(cfg *pgconn.Config) site {
+// SiteOf is what may be said of the address in cfg.
+func SiteOf(cfg *pgconn.Config, use Use) Site {
 	var hosts []string
 	for _, a := range addresses(cfg) {
 		hosts = append(hosts, a.String())
 	}
-	p := site{user: cfg.User, database: cfg.Database, hosts: strings.Join(hosts, ","), onlyTLS: cfg.TLSConfig != nil}
+	p := Site{use: use, user: cfg.User, database: cfg.Database, hosts: strings.Join(hosts, ","), onlyTLS: cfg.TLSConfig != nil}
 	for _, f := range cfg.Fallbacks {
 		p.onlyTLS = p.onlyTLS && f.TLSConfig != nil
 	}
@@ -189,6 +201,6 @@ func siteOf(cfg *pgconn.Config) site {
 	return p
 }
 
-func (s site) String() string {
+func (s Site) String() string {
 	return "PostgreSQL at " + s.hosts + ", database " + s.database + ", user " + s.user
 }
