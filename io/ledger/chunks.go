@@ -2,7 +2,6 @@ package ledger
 
 import (
 	"context"
-	"database/sql"
 	"fmt"
 	"iter"
 	"time"
@@ -34,67 +33,52 @@ func (v *View) Chunks(ctx context.Context) iter.Seq2[ChunkResult, error] {
 }
 
 func (v *View) chunks(ctx context.Context, yield func(ChunkResult, error) bool) error {
-	var state State
-	if err := v.conn.QueryRowContext(ctx, "SELECT state FROM run").Scan(&state); err != nil {
+	if err := v.planned(ctx); err != nil {
 		return err
 	}
-	if state == Planning {
-		return ErrNotPlanned
-	}
-	rows, err := v.conn.QueryContext(ctx, v.selectChunks())
-	if err != nil {
-		return err
-	}
-	defer rows.Close()
-	for rows.Next() {
-		c, err := scanChunk(rows, v.l.owner())
+	for row, err := range v.at.chunks(ctx, selection{byRow: true, asks: true}) {
 		if err != nil {
 			return err
+		}
+		c, err := chunkResult(row, v.l.owner())
+		if err != nil {
+			return fmt.Errorf("chunk %d: %w", row.id, err)
 		}
 		if !yield(c, nil) {
 			return nil
 		}
 	}
-	return rows.Err()
+	return nil
 }
 
-// selectChunks walks the index: nothing is sorted.
-func (v *View) selectChunks() string {
-	added := "p.note, p.settled"
-	if v.version < 2 {
-		added = "NULL, NULL"
+// planned says whether there is a plan to be read.
+func (v *View) planned(ctx context.Context) error {
+	s, err := v.at.sums(ctx)
+	if err == nil && s.state == Planning {
+		err = ErrNotPlanned
 	}
-	return `SELECT c.id, c.grp, c.lo, c.rows, c.entries, c.asks, p.outcomes, ` + added + `
-		FROM chunk c LEFT JOIN progress p ON p.chunk = c.id ORDER BY c.lo, c.id`
+	return err
 }
 
-func scanChunk(rows *sql.Rows, of owner) (c ChunkResult, err error) {
-	var n int
-	var asks, outcomes, note sql.RawBytes
-	var settled sql.NullInt64
-	if err := rows.Scan(&c.ID, &c.Group, &c.FirstRow, &c.Rows, &n, &asks, &outcomes, &note, &settled); err != nil {
+func chunkResult(row *chunkRow, of owner) (c ChunkResult, err error) {
+	c = ChunkResult{ID: row.id, Group: row.group, FirstRow: row.lo, Rows: row.rows}
+	if c.Data, err = firstAsk(row.asks, of.asks(c.ID, c.FirstRow, c.Group)); err != nil || row.outcomes == nil {
 		return c, err
 	}
-	if c.Data, err = firstAsk(asks, of.asks(c.ID, c.FirstRow, c.Group)); err != nil {
-		return c, fmt.Errorf("chunk %d: %w", c.ID, err)
-	}
-	if outcomes == nil {
-		return c, nil
-	}
-	different, which, err := decodeOutcomes(outcomes, of.outcomes(c.ID), n, nil)
-	if err == nil && n == 0 {
+	different, which, err := decodeOutcomes(row.outcomes, of.outcomes(c.ID), row.entries, nil)
+	if err == nil && row.entries == 0 {
 		err = fmt.Errorf("%w: no entries", ErrDamaged)
 	}
-	if err == nil && note != nil {
-		c.Note, err = openNote(note, of.note(c.ID))
+	if err == nil && row.note != nil {
+		c.Note, err = openNote(row.note, of.note(c.ID))
 	}
 	if err != nil {
-		return c, fmt.Errorf("chunk %d: %w", c.ID, err)
+		return c, err
 	}
 	c.Outcome = different[which[0]]
 	c.Status = statusOf(c.Outcome)
-	if settled.Valid {
-		c.SettledAt = *moment(settled)
+	if row.settled.Valid {
+		c.SettledAt = *moment(row.settled)
 	}
 	return c, nil
 }

@@ -68,7 +68,7 @@ func TestChunks(t *testing.T) {
 	if n := summaryOf(t, l).Superseded; n != 1 {
 		t.Errorf("superseded: got %d, want 1", n)
 	}
-	must(t, l.exec(ctx, "UPDATE progress SET note = cast(x'00' || note AS BLOB)"))
+	must(t, fileOf(l).exec(ctx, "UPDATE progress SET note = cast(x'00' || note AS BLOB)"))
 	for _, err := range viewOf(t, l).Chunks(ctx) {
 		if !errors.Is(err, ErrDamaged) || !strings.Contains(err.Error(), "chunk 2") {
 			t.Errorf("a damaged note: got %v", err)
@@ -80,8 +80,9 @@ func TestChunks(t *testing.T) {
 func TestChunksComeByTheIndex(t *testing.T) {
 	_, l := create(t, "r1")
 	planSmall(t, l)
-	v := viewOf(t, l)
-	rows, err := v.conn.QueryContext(t.Context(), "EXPLAIN QUERY PLAN "+v.selectChunks())
+	v := viewOf(t, l).at.(*fileLook)
+	query, args := v.selectChunks(selection{byRow: true, asks: true})
+	rows, err := v.conn.QueryContext(t.Context(), "EXPLAIN QUERY PLAN "+query, args...)
 	must(t, err)
 	defer rows.Close()
 	plan := ""

@@ -59,9 +59,9 @@ func TestEntriesOneByOne(t *testing.T) {
 	diff(t, "row 3", rowsOf(t, l)[3].Outcome, bad)
 	diff(t, "row 5", rowsOf(t, l)[5].Outcome, Outcome{Attempts: 7})
 	var left int
-	must(t, l.read.QueryRow("SELECT count(*) FROM entry").Scan(&left))
+	must(t, fileOf(l).read.QueryRow("SELECT count(*) FROM entry").Scan(&left))
 	var calls, retries int
-	must(t, l.read.QueryRow("SELECT calls, retries FROM progress WHERE chunk = 2").Scan(&calls, &retries))
+	must(t, fileOf(l).read.QueryRow("SELECT calls, retries FROM progress WHERE chunk = 2").Scan(&calls, &retries))
 	if left != 0 || calls != 4 || retries != 2 {
 		t.Errorf("%d records of entries are left; chunk 2 took %d calls, %d retries", left, calls, retries)
 	}
@@ -233,7 +233,7 @@ func TestEntriesDoNotGrowTheFile(t *testing.T) {
 	planMany(t, l, 24*100, false) // 24 chunks
 	must(t, l.Begin(t.Context()))
 	pages := func() (n int64) {
-		must(t, l.read.QueryRow("PRAGMA page_count").Scan(&n))
+		must(t, fileOf(l).read.QueryRow("PRAGMA page_count").Scan(&n))
 		return n
 	}
 	before := pages()

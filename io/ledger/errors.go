@@ -64,9 +64,6 @@ func (e *FileError) Error() string {
 // Unwrap returns what lies behind it.
 func (e *FileError) Unwrap() error { return e.Err }
 
-// fail makes an error of this ledger's file out of err; nil stays nil.
-func (l *Ledger) fail(op string, err error) error { return fileError(l.path, op, err) }
-
 func fileError(path, op string, err error) error {
 	if err == nil {
 		return nil

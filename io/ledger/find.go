@@ -91,15 +91,16 @@ func (s Store) Find(ctx context.Context, list []Info, key string) (string, error
 
 // keyOf is the key of a run that cannot be read, or "" if nothing says it.
 func (s Store) keyOf(ctx context.Context, run string) string {
-	l := &Ledger{path: filepath.Join(s.Path(run), fileName)}
-	if key := readKey(l.path); keyForm.MatchString(key) {
+	f := &file{path: filepath.Join(s.Path(run), fileName)}
+	if key := readKey(f.path); keyForm.MatchString(key) {
 		return key
 	}
-	if checkFile(l.path) != nil || l.openReaders() != nil {
+	if checkFile(f.path) != nil || f.openReaders() != nil {
 		return ""
 	}
-	defer l.abandon()
-	if l.load(ctx, l.read) != nil {
+	defer f.abandon()
+	l, err := f.load(ctx)
+	if err != nil {
 		return ""
 	}
 	return l.meta.Key()

@@ -2,7 +2,6 @@ package ledger
 
 import (
 	"context"
-	"database/sql"
 	"fmt"
 )
 
@@ -22,50 +21,34 @@ func (v *View) Groups(ctx context.Context) ([]GroupBooks, error) {
 }
 
 func (v *View) groups(ctx context.Context) (list []GroupBooks, err error) {
-	rows, err := v.conn.QueryContext(ctx, `SELECT c.id, c.grp, c.rows, c.entries, p.outcomes, p.outcomes IS NULL AND `+v.hasEntries()+`
-		FROM chunk c LEFT JOIN progress p ON p.chunk = c.id ORDER BY c.id`)
-	if err != nil {
-		return nil, err
-	}
-	defer rows.Close()
 	at := map[string]int{}
-	for rows.Next() {
-		var c groupChunk
-		var group string
-		var outcomes sql.RawBytes
-		var has bool
-		if err := rows.Scan(&c.id, &group, &c.rows, &c.entries, &outcomes, &has); err != nil {
+	for c, err := range v.at.chunks(ctx, selection{counts: true}) {
+		if err != nil {
 			return nil, err
 		}
-		i, ok := at[group]
+		i, ok := at[c.group]
 		if !ok {
 			i = len(list)
-			at[group] = i
-			list = append(list, GroupBooks{Group: group})
+			at[c.group] = i
+			list = append(list, GroupBooks{Group: c.group})
 		}
-		if err := v.addChunk(ctx, &list[i], c, outcomes, has); err != nil {
+		if err := v.addChunk(ctx, &list[i], c); err != nil {
 			return nil, fmt.Errorf("chunk %d: %w", c.id, err)
 		}
 	}
-	return list, rows.Err()
-}
-
-// groupChunk is a chunk as the books of its group see it.
-type groupChunk struct {
-	id, rows int64
-	entries  int
+	return list, nil
 }
 
 // addChunk adds what became of a chunk's rows to the books of its group.
-func (v *View) addChunk(ctx context.Context, g *GroupBooks, c groupChunk, outcomes []byte, has bool) error {
+func (v *View) addChunk(ctx context.Context, g *GroupBooks, c *chunkRow) error {
 	g.Rows += c.rows
-	if outcomes == nil && !has {
+	if c.outcomes == nil && !c.parts {
 		g.Unprocessed += c.rows
 		return nil
 	}
 	status := make([]Status, c.entries)
-	if outcomes != nil {
-		different, which, err := decodeOutcomes(outcomes, v.l.owner().outcomes(c.id), c.entries, nil)
+	if c.outcomes != nil {
+		different, which, err := decodeOutcomes(c.outcomes, v.l.owner().outcomes(c.id), c.entries, nil)
 		if err != nil {
 			return err
 		}
@@ -85,7 +68,7 @@ func (v *View) addChunk(ctx context.Context, g *GroupBooks, c groupChunk, outcom
 			status[i] = statusOf(o)
 		}
 	}
-	counts, err := v.rowCounts(ctx, c)
+	counts, err := v.rowCounts(c)
 	if err != nil {
 		return err
 	}
@@ -96,16 +79,12 @@ func (v *View) addChunk(ctx context.Context, g *GroupBooks, c groupChunk, outcom
 }
 
 // rowCounts says how many rows each entry of a chunk has. Where there are as many
-// rows as entries, each has one, and nothing is read.
-func (v *View) rowCounts(ctx context.Context, c groupChunk) (nums, error) {
+// rows as entries, each has one.
+func (v *View) rowCounts(c *chunkRow) (nums, error) {
 	if c.rows == int64(c.entries) {
 		return nums{}, nil
 	}
-	var blob []byte
-	if err := v.conn.QueryRowContext(ctx, "SELECT nums FROM chunk WHERE id = ?", c.id).Scan(&blob); err != nil {
-		return nums{}, err
-	}
-	return decodeNums(blob, v.l.owner(), c.entries)
+	return decodeNums(c.nums, v.l.owner(), c.entries)
 }
 
 func (g *GroupBooks) count(s Status, rows int64) {

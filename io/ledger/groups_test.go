@@ -37,7 +37,7 @@ func TestGroupsOfADamagedLedger(t *testing.T) {
 	planSmall(t, l)
 	ctx := t.Context()
 	must(t, l.Settle(ctx, 1, []Outcome{{}, {Class: "refused"}}, Cost{}))
-	must(t, l.exec(ctx, "UPDATE progress SET outcomes = x'00' WHERE chunk = 1"))
+	must(t, fileOf(l).exec(ctx, "UPDATE progress SET outcomes = x'00' WHERE chunk = 1"))
 	if _, err := viewOf(t, l).Groups(ctx); !errors.Is(err, ErrDamaged) {
 		t.Errorf("got %v, want ErrDamaged", err)
 	}

@@ -46,14 +46,14 @@ type keptFile struct {
 	dropped bool     // under mu
 }
 
-func (l *Ledger) keptPath() string { return filepath.Join(filepath.Dir(l.path), keptName) }
+func (f *file) keptPath() string { return filepath.Join(filepath.Dir(f.path), keptName) }
 
 // loadKept takes up what earlier sessions have left.
-func (l *Ledger) loadKept(ctx context.Context) error {
-	k := &l.kept
+func (f *file) loadKept(ctx context.Context) error {
+	k := &f.kept
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	if err := l.conn.QueryRowContext(ctx, "SELECT kept FROM books").Scan(&k.end); err != nil {
+	if err := f.conn.QueryRowContext(ctx, "SELECT kept FROM books").Scan(&k.end); err != nil {
 		return err
 	}
 	if k.end < -1 {
@@ -75,20 +75,24 @@ func (l *Ledger) Keep(ctx context.Context, data []byte) (Span, error) {
 	if ctx.Err() != nil {
 		return Span{}, fmt.Errorf("%s: %w: %w", op, ErrNotQueued, context.Cause(ctx))
 	}
+	return l.disk.keep(ctx, l, data)
+}
+
+func (f *file) keep(_ context.Context, l *Ledger, data []byte) (Span, error) {
 	s := Span{Length: int64(len(data))}
-	f, err := l.reserve(&s)
+	to, err := f.reserve(l, &s)
 	if err == nil {
-		_, err = f.WriteAt(keptHead(s, data), s.Offset)
+		_, err = to.WriteAt(keptHead(s, data), s.Offset)
 	}
 	if err == nil {
-		_, err = f.WriteAt(data, s.Offset+keptHeader)
+		_, err = to.WriteAt(data, s.Offset+keptHeader)
 	}
 	if err != nil {
-		return Span{}, fileError(l.keptPath(), op, err)
+		return Span{}, fileError(f.keptPath(), "keep", err)
 	}
-	l.kept.mu.Lock()
-	defer l.kept.mu.Unlock()
-	l.kept.dirty = !l.kept.dropped
+	f.kept.mu.Lock()
+	defer f.kept.mu.Unlock()
+	f.kept.dirty = !f.kept.dropped
 	return s, nil
 }
 
@@ -102,8 +106,8 @@ func keptHead(s Span, data []byte) []byte {
 }
 
 // reserve gives a record its place. It opens the file if need be.
-func (l *Ledger) reserve(s *Span) (*os.File, error) {
-	k := &l.kept
+func (f *file) reserve(l *Ledger, s *Span) (*os.File, error) {
+	k := &f.kept
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	switch {
@@ -112,7 +116,7 @@ func (l *Ledger) reserve(s *Span) (*os.File, error) {
 	case l.isClosed():
 		return nil, ErrClosed
 	case k.f == nil:
-		if err := k.open(l.keptPath()); err != nil {
+		if err := k.open(f.keptPath()); err != nil {
 			return nil, err
 		}
 	}
@@ -163,57 +167,68 @@ func (k *keptFile) close() error {
 	return f.Close()
 }
 
-// DropKept removes the file of fetched data, once it is no longer needed: nothing
+// opDrop is what DropKept tries, for its errors.
+const opDrop = "remove what was fetched"
+
+// DropKept removes what was fetched, once it is no longer needed: nothing
 // can be kept or read any more (ErrDropped). No Keep may be under way. Calling it
 // again removes what a crash in between has left.
-func (l *Ledger) DropKept(ctx context.Context) error {
-	const op = "remove what was fetched"
+func (l *Ledger) DropKept(ctx context.Context) error { return l.disk.dropKept(ctx, l) }
+
+func (f *file) dropKept(ctx context.Context, l *Ledger) error {
 	// It is noted first: a file that is gone without a note would be damage.
-	err := l.change(ctx, op, func(b *batch) error {
-		b.exec("UPDATE books SET kept = -1")
-		l.kept.mu.Lock()
-		defer l.kept.mu.Unlock()
-		l.kept.dropped, l.kept.dirty = true, false
+	err := l.change(ctx, opDrop, need{}, func(b *batch) error {
+		b.dropped = true
+		f.kept.mu.Lock()
+		defer f.kept.mu.Unlock()
+		f.kept.dropped, f.kept.dirty = true, false
 		return nil
 	})
 	if err != nil {
 		return err
 	}
-	err = l.kept.close()
-	if e := os.Remove(l.keptPath()); e != nil && !errors.Is(e, fs.ErrNotExist) {
+	err = f.kept.close()
+	if e := os.Remove(f.keptPath()); e != nil && !errors.Is(e, fs.ErrNotExist) {
 		err = errors.Join(err, e)
 	}
-	return fileError(l.keptPath(), op, err)
+	return fileError(f.keptPath(), opDrop, err)
 }
 
 // HasKept says whether settled chunks have data in the run's file, and it was not
 // dropped. It is false after Close.
-func (l *Ledger) HasKept() bool {
+func (l *Ledger) HasKept() bool { return l.disk.hasKept(l.base) }
+
+func (f *file) hasKept(ctx context.Context) bool {
 	var end int64
 	// An error, such as that of an old ledger without the column, means no.
-	err := l.read.QueryRowContext(l.base, "SELECT kept FROM books").Scan(&end)
+	err := f.read.QueryRowContext(ctx, "SELECT kept FROM books").Scan(&end)
 	return err == nil && end > 0
 }
 
 // Kept returns what Keep has kept at s. The bytes are checked: it is ErrDamaged
 // if they are not those that were kept, and ErrDropped after DropKept.
 func (v *View) Kept(s Span) ([]byte, error) {
-	err := v.openKept()
-	var data []byte
-	if err == nil {
-		data, err = readKept(v.file, s)
-	}
-	return data, fileError(v.l.keptPath(), fmt.Sprintf("read %d bytes at %d", s.Length, s.Offset), err)
+	data, err := v.at.kept(v.ctx, s)
+	return data, v.l.fail(fmt.Sprintf("read %d bytes at %d", s.Length, s.Offset), err)
 }
 
-// openKept opens the file for the rest of the view's life.
-func (v *View) openKept() error {
-	if v.file != nil {
+func (v *fileLook) kept(ctx context.Context, s Span) ([]byte, error) {
+	err := v.openKept(ctx)
+	var data []byte
+	if err == nil {
+		data, err = readKept(v.fetched, s)
+	}
+	return data, fileError(v.f.keptPath(), fmt.Sprintf("read %d bytes at %d", s.Length, s.Offset), err)
+}
+
+// openKept opens the file for the rest of the look's life.
+func (v *fileLook) openKept(ctx context.Context) error {
+	if v.fetched != nil {
 		return nil
 	}
 	var end int64
 	if v.version >= 2 {
-		if err := v.conn.QueryRowContext(v.ctx, "SELECT kept FROM books").Scan(&end); err != nil {
+		if err := v.conn.QueryRowContext(ctx, "SELECT kept FROM books").Scan(&end); err != nil {
 			return err
 		}
 	}
@@ -223,19 +238,19 @@ func (v *View) openKept() error {
 	if end < 0 {
 		return ErrDropped
 	}
-	f, err := os.Open(v.l.keptPath())
+	f, err := os.Open(v.f.keptPath())
 	if errors.Is(err, fs.ErrNotExist) {
-		return v.l.missing()
+		return v.f.missing()
 	}
-	v.file = f
+	v.fetched = f
 	return err
 }
 
 // missing says why the file is not there.
-func (l *Ledger) missing() error {
-	l.kept.mu.Lock()
-	defer l.kept.mu.Unlock()
-	if l.kept.dropped { // after the view was taken
+func (f *file) missing() error {
+	f.kept.mu.Lock()
+	defer f.kept.mu.Unlock()
+	if f.kept.dropped { // after the view was taken
 		return ErrDropped
 	}
 	return fmt.Errorf("%w: the file is missing", ErrDamaged)

@@ -12,9 +12,9 @@ func TestKeepOnAFullDisk(t *testing.T) {
 	planSmall(t, l)
 	full, err := os.OpenFile("/dev/full", os.O_RDWR, 0)
 	must(t, err)
-	l.kept.f = full
+	fileOf(l).kept.f = full
 	_, err = l.Keep(t.Context(), []byte("members"))
-	if !errors.Is(err, ErrFull) || !strings.Contains(err.Error(), l.keptPath()) || !strings.Contains(err.Error(), "free some space") {
+	if !errors.Is(err, ErrFull) || !strings.Contains(err.Error(), fileOf(l).keptPath()) || !strings.Contains(err.Error(), "free some space") {
 		t.Errorf("got %v, want ErrFull, the file, and what to do", err)
 	}
 	must(t, l.Settle(t.Context(), 1, make([]Outcome, 2), Cost{})) // it kept nothing

@@ -42,7 +42,7 @@ func TestKeep(t *testing.T) {
 		t.Errorf("while planning: got %v, want ErrNotQueued", err)
 	}
 	planSmall(t, l)
-	if _, err := os.Stat(l.keptPath()); err == nil || l.HasKept() {
+	if _, err := os.Stat(fileOf(l).keptPath()); err == nil || l.HasKept() {
 		t.Errorf("before anything was kept: %v, HasKept %v", err, l.HasKept())
 	}
 	cancelled, cancel := context.WithCancel(ctx)
@@ -55,7 +55,7 @@ func TestKeep(t *testing.T) {
 	for _, data := range []string{"members of g1", "", strings.Repeat("班级", 100_000)} {
 		want[keep(t, l, data)] = data
 	}
-	if i, err := os.Stat(l.keptPath()); err != nil || i.Mode().Perm() != 0o600 {
+	if i, err := os.Stat(fileOf(l).keptPath()); err != nil || i.Mode().Perm() != 0o600 {
 		t.Errorf("mode %v, %v", i.Mode(), err)
 	}
 	if l.HasKept() {
@@ -125,9 +125,9 @@ func TestSettleSyncsWhatWasKept(t *testing.T) {
 	ctx := t.Context()
 	must(t, l.Begin(ctx))
 	dirty := func() bool {
-		l.kept.mu.Lock()
-		defer l.kept.mu.Unlock()
-		return l.kept.dirty
+		fileOf(l).kept.mu.Lock()
+		defer fileOf(l).kept.mu.Unlock()
+		return fileOf(l).kept.dirty
 	}
 	for _, step := range []struct {
 		name   string
@@ -155,7 +155,7 @@ func TestFailedSyncSettlesNothing(t *testing.T) {
 	ctx := t.Context()
 	must(t, l.Begin(ctx))
 	keep(t, l, "members")
-	must(t, l.kept.f.Close()) // stands in for a disk that refuses
+	must(t, fileOf(l).kept.f.Close()) // stands in for a disk that refuses
 	err := l.SettleEntry(ctx, 1, 0, Outcome{}, Cost{1, 0})
 	if err == nil || !strings.Contains(err.Error(), keptName) {
 		t.Errorf("got %v, want an error that names %s", err, keptName)
@@ -214,7 +214,7 @@ func TestKeptDamage(t *testing.T) {
 			span := keep(t, l, "mid 2")
 			keep(t, l, "third")
 			must(t, l.Settle(t.Context(), 1, make([]Outcome, 2), Cost{}))
-			must(t, tt.spoil(l.keptPath()))
+			must(t, tt.spoil(fileOf(l).keptPath()))
 			got, err := kept(t, l, Span{span.Offset + tt.move.Offset, span.Length + tt.move.Length})
 			if tt.says == "" {
 				if string(got) != "mid 2" || err != nil {
@@ -225,7 +225,7 @@ func TestKeptDamage(t *testing.T) {
 			if !errors.Is(err, ErrDamaged) || got != nil {
 				t.Fatalf("got %q, %v, want ErrDamaged", got, err)
 			}
-			for _, part := range []string{l.keptPath(), tt.says, "--fresh"} {
+			for _, part := range []string{fileOf(l).keptPath(), tt.says, "--fresh"} {
 				if !strings.Contains(err.Error(), part) {
 					t.Errorf("%q does not say %q", err, part)
 				}
@@ -255,12 +255,12 @@ func TestKeepAfterALostOrTornEnd(t *testing.T) {
 			old := keep(t, l, "the data of a chunk")
 			must(t, l.Settle(t.Context(), 1, make([]Outcome, 2), Cost{}))
 			must(t, l.Close())
-			must(t, spoil(l.keptPath()))
+			must(t, spoil(fileOf(l).keptPath()))
 			l, err := s.Open(t.Context(), "r1")
 			must(t, err)
 			defer l.Close()
 			size := int64(0)
-			if i, err := os.Stat(l.keptPath()); err == nil {
+			if i, err := os.Stat(fileOf(l).keptPath()); err == nil {
 				size = i.Size()
 			}
 			// The same bytes: at the same place they would pass for the old ones.
@@ -287,7 +287,7 @@ func TestDropKept(t *testing.T) {
 	before, err := l.View(ctx) // it has not opened the file yet
 	must(t, err)
 	must(t, l.DropKept(ctx))
-	if _, err := os.Stat(l.keptPath()); err == nil || l.HasKept() {
+	if _, err := os.Stat(fileOf(l).keptPath()); err == nil || l.HasKept() {
 		t.Errorf("after it: %v, HasKept %v", err, l.HasKept())
 	}
 	check := func(what string, err error) {
@@ -307,7 +307,7 @@ func TestDropKept(t *testing.T) {
 	must(t, l.Close())
 
 	// A process that died between the note and the removal.
-	must(t, os.WriteFile(l.keptPath(), []byte("left"), 0o600))
+	must(t, os.WriteFile(fileOf(l).keptPath(), []byte("left"), 0o600))
 	l, err = s.Open(ctx, "r1")
 	must(t, err)
 	defer l.Close()
@@ -319,7 +319,7 @@ func TestDropKept(t *testing.T) {
 	_, err = l.Keep(ctx, nil)
 	check("Keep of the next process", err)
 	must(t, l.DropKept(ctx))
-	if _, err := os.Stat(l.keptPath()); err == nil {
+	if _, err := os.Stat(fileOf(l).keptPath()); err == nil {
 		t.Error("it is still there")
 	}
 }

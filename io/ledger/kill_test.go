@@ -172,7 +172,7 @@ func (s *said) hear(t *testing.T, out []byte) {
 func (s *said) check(t *testing.T, l *Ledger) {
 	t.Helper()
 	var verdict string
-	must(t, l.read.QueryRowContext(t.Context(), "PRAGMA integrity_check").Scan(&verdict))
+	must(t, fileOf(l).read.QueryRowContext(t.Context(), "PRAGMA integrity_check").Scan(&verdict))
 	if verdict != "ok" {
 		t.Fatal(verdict)
 	}

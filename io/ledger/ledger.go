@@ -2,7 +2,9 @@
 // planned, what was sent, and what became of every row.
 //
 // A run has a directory in a [Store] and in it one SQLite file, and beside it,
-// for what an export fetches, one file that only grows. It promises three things. What a method has returned for is on disk: the process or the
+// for what an export fetches, one file that only grows; or, in a [Postgres], its
+// rows in the tables of a database, where any host goes on with it. It promises
+// three things. What a method has returned for is on disk: the process or the
 // machine may die in the next instant. A row has one outcome: [Ledger.Rows]
 // checks it, row by row, and stops with [ErrUnbalanced] where it is not so.
 // And a run whose planning never ended counts as never begun.
@@ -18,11 +20,9 @@ package ledger
 
 import (
 	"context"
-	"database/sql"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"path/filepath"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -148,14 +148,9 @@ type Session struct {
 // Ledger is the open record of one run. Close it.
 type Ledger struct {
 	meta     Meta
-	path     string
+	disk     disk
 	readOnly bool
 	told     bool // the reports were written when it was opened
-
-	db   *sql.DB // for writing, one connection; nil if readOnly
-	read *sql.DB // a few connections that cannot write
-	conn *sql.Conn
-	seq  *sequence // nil if readOnly
 
 	// base is the context of Open without its cancellation: what was queued
 	// is written also while the run is being stopped.
@@ -163,8 +158,6 @@ type Ledger struct {
 
 	plan  *planner // until PlanDone; only the planning goroutine touches it
 	write *writer  // from PlanDone on
-
-	kept keptFile // what chunks brought home
 
 	session atomic.Int64            // number of the session, 0 outside of Begin and End
 	note    atomic.Pointer[Session] // newest figures of the session
@@ -174,14 +167,26 @@ type Ledger struct {
 	closed bool  // under mu
 }
 
+// newLedger is that of a run that is to be planned.
+func newLedger(ctx context.Context, d disk, m Meta) *Ledger {
+	return &Ledger{
+		disk: d, base: context.WithoutCancel(ctx), meta: m, state: Planning, plan: &planner{tally: map[tallyKey]tallyRow{}},
+	}
+}
+
 // Meta returns what the run is. Meta.Format is "csv", "jsonl" or "xlsx".
 func (l *Ledger) Meta() Meta { return l.meta }
 
 // owner is whose the blobs of this ledger are.
 func (l *Ledger) owner() owner { return owner(l.meta.Run) }
 
-// Path returns the name of the ledger's file.
-func (l *Ledger) Path() string { return l.path }
+// fail makes an error of this ledger out of err; nil stays nil.
+func (l *Ledger) fail(op string, err error) error {
+	if err == nil {
+		return nil
+	}
+	return l.disk.fail(op, err)
+}
 
 func (l *Ledger) isClosed() bool {
 	l.mu.Lock()
@@ -203,9 +208,9 @@ func (l *Ledger) setState(s State) {
 	l.state = s
 }
 
-// Close writes what is queued, brings the file into one piece and closes it.
-// A run that is still being planned is left as never begun. Close may be called
-// twice; the second call does nothing.
+// Close writes what is queued and closes what is open. A run that is still being
+// planned is left as never begun. Close may be called twice; the second call does
+// nothing.
 func (l *Ledger) Close() error {
 	l.mu.Lock()
 	done := l.closed
@@ -214,60 +219,24 @@ func (l *Ledger) Close() error {
 	if done {
 		return nil
 	}
-	err := l.read.Close()
-	if l.readOnly {
-		return l.fail("close", err)
-	}
-	ctx := l.base
-	if l.plan != nil && l.plan.open {
-		_, _ = l.conn.ExecContext(ctx, "ROLLBACK") // never begun
-	}
 	if l.write != nil {
 		l.write.close()
 	}
-	// A checkpoint that a reader stands in the way of is made by the next
-	// one: nothing is lost, the -wal file stays.
-	_, _ = l.conn.ExecContext(ctx, "PRAGMA wal_checkpoint(TRUNCATE)")
-	for _, e := range []error{l.conn.Close(), l.db.Close(), l.seq.close(), l.kept.close()} {
-		if err == nil {
-			err = e
-		}
-	}
-	return l.fail("close", err)
+	return l.fail("close", l.disk.close(l.base))
 }
 
-// load reads the run's row and its state.
-func (l *Ledger) load(ctx context.Context, db *sql.DB) error {
-	var text string
-	var sum uint32
-	err := db.QueryRowContext(ctx, "SELECT meta, state, told FROM run").Scan(&text, &l.state, &l.told)
-	if err == nil {
-		sum, err = sumOf(ctx, db)
-	}
-	if err != nil {
-		return l.fail("read the run", err)
-	}
-	if err = json.Unmarshal([]byte(text), &l.meta); err == nil && sum != 0 && sum != checksum([]byte(text), "") {
+// metaOf reads what a run is, as it was written with this checksum; 0: it is not known.
+func metaOf(text []byte, sum uint32) (m Meta, err error) {
+	if err = json.Unmarshal(text, &m); err == nil && sum != 0 && sum != checksum(text, "") {
 		err = errors.New("wrong checksum")
 	}
-	if run := filepath.Base(filepath.Dir(l.path)); err == nil && l.meta.Run != run {
-		err = fmt.Errorf("it is that of run %s; give a run's directory the name that it had", l.meta.Run)
-	}
-	if err == nil && !slices.Contains(states(), l.state) {
-		err = fmt.Errorf("the run is in no state that there is: %q", l.state)
-	}
-	if err != nil {
-		return l.fail("read the run", fmt.Errorf("%w: %w", ErrDamaged, err))
-	}
-	return nil
+	return m, err
 }
 
-// sumOf is the checksum of meta, 0 if it is not known.
-func sumOf(ctx context.Context, db *sql.DB) (sum uint32, err error) {
-	var version int
-	if err := db.QueryRowContext(ctx, "PRAGMA user_version").Scan(&version); err != nil || version < 4 {
-		return 0, err
+// checkState refuses a state that a run cannot be in.
+func checkState(s State) error {
+	if !slices.Contains(states(), s) {
+		return fmt.Errorf("the run is in no state that there is: %q", s)
 	}
-	err = db.QueryRowContext(ctx, "SELECT sum FROM run").Scan(&sum)
-	return sum, err
+	return nil
 }

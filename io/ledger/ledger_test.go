@@ -275,14 +275,14 @@ func TestCancelledCallerLosesNothing(t *testing.T) {
 
 	// Taken by the writer and then cancelled: it is on disk when it returns.
 	ctx, cancel = context.WithCancelCause(t.Context())
-	err := l.change(ctx, "test", func(b *batch) error {
+	err := l.change(ctx, "test", need{}, func(b *batch) error {
 		cancel(why)
-		b.exec("UPDATE books SET groups = 77")
+		b.books.calls = 77
 		return nil
 	})
 	sum, err2 := l.Summary(t.Context())
-	if err != nil || err2 != nil || sum.Groups != 77 {
-		t.Errorf("got %v, %v and %d groups, want 77", err, err2, sum.Groups)
+	if err != nil || err2 != nil || sum.Calls != 77 {
+		t.Errorf("got %v, %v and %d calls, want 77", err, err2, sum.Calls)
 	}
 }
 
@@ -451,3 +451,6 @@ func TestMetaStored(t *testing.T) {
 		t.Errorf("got %+v", old)
 	}
 }
+
+// fileOf is the file of a ledger that has one.
+func fileOf(l *Ledger) *file { return l.disk.(*file) }

@@ -287,7 +287,7 @@ func (m *machine) open(t *rapid.T) {
 }
 
 // hurry spares the disk: here no machine dies.
-func (m *machine) hurry(t *rapid.T) { ok(t, m.l.exec(t.Context(), "PRAGMA synchronous = OFF")) }
+func (m *machine) hurry(t *rapid.T) { ok(t, fileOf(m.l).exec(t.Context(), "PRAGMA synchronous = OFF")) }
 
 // Whatever is done in whatever order, and whenever the process dies, the ledger
 // says what the model says.

@@ -5,23 +5,19 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"os"
-	"path/filepath"
 	"slices"
 )
 
 const (
 	sourceBlock  = 64 << 10 // bytes of text in a block of source rows
 	refusedBlock = 512      // rows in a blob of refused rows
-	planStep     = 16 << 20 // bytes in a transaction of the plan
 )
 
-// planner is what lies between the planning goroutine and the file. Nothing of
+// planner is what lies between the planning goroutine and the disk. Nothing of
 // it is durable before done: the state says "planning" until then.
 type planner struct {
-	open bool  // a transaction is open
-	size int64 // bytes in it
-	err  error // the first; every later call returns it
+	to  planDisk
+	err error // the first; every later call returns it
 
 	source []byte // the block being filled
 	first  int64  // number of its first row
@@ -94,7 +90,7 @@ func (l *Ledger) flushSource(p *planner) error {
 		return nil
 	}
 	blob := seal(p.source, l.owner().source(p.first))
-	err := l.planned(p, len(blob), "INSERT INTO source (first, rows, data) VALUES (?, ?, ?)", p.first, p.next-p.first, blob)
+	err := p.to.source(l.base, block{first: p.first, rows: p.next - p.first, data: blob})
 	p.source, p.first, p.line = blob[:0], p.next, 0
 	return err
 }
@@ -125,8 +121,7 @@ func (l *Ledger) flushRefused(p *planner) error {
 	numbers, lo, hi, rows := encodeNums(p.refused, l.owner())
 	outcomes := encodeOutcomes(p.outcomes, l.owner().refused(0))
 	p.refused, p.outcomes, p.text = p.refused[:0], p.outcomes[:0], 0
-	return l.planned(p, len(numbers)+len(outcomes),
-		"INSERT INTO refused (rows, lo, hi, nums, outcomes) VALUES (?, ?, ?, ?, ?)", rows, lo, hi, numbers, outcomes)
+	return p.to.refused(l.base, refusedRows{rows, lo, hi, numbers, outcomes})
 }
 
 // PlanChunk adds a chunk. Chunks are sent in the order in which they are planned.
@@ -140,30 +135,10 @@ func (l *Ledger) PlanChunk(group string, entries []Entry) error {
 		p.rows += rows
 		p.chunks++
 		asks := encodeAsks(entries, l.owner().asks(p.chunks, lo, group))
-		return l.planned(p, len(numbers)+len(asks),
-			"INSERT INTO chunk (id, grp, rows, entries, lo, hi, nums, asks) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-			p.chunks, group, rows, len(entries), lo, hi, numbers, asks)
+		return p.to.chunk(l.base, chunkRow{
+			id: p.chunks, group: group, rows: rows, lo: lo, hi: hi, entries: len(entries), nums: numbers, asks: asks,
+		})
 	})
-}
-
-// planned writes one record of the plan, in large transactions.
-func (l *Ledger) planned(p *planner, size int, insert string, args ...any) error {
-	ctx := l.base
-	if !p.open {
-		if err := l.exec(ctx, "BEGIN IMMEDIATE"); err != nil {
-			return err
-		}
-		p.open, p.size = true, 0
-	}
-	if _, err := l.conn.ExecContext(ctx, insert, args...); err != nil {
-		return err
-	}
-	p.size += int64(size)
-	if p.size < planStep {
-		return nil
-	}
-	p.open = false
-	return l.exec(ctx, "COMMIT")
 }
 
 // PlanDone ends the planning of a run of so many rows, in one durable step. The
@@ -184,57 +159,13 @@ func (l *Ledger) PlanDone(ctx context.Context, rows, superseded int64) error {
 		if err := errors.Join(l.flushSource(p), l.flushRefused(p)); err != nil {
 			return err
 		}
-		if p.open {
-			if err := l.exec(ctx, "COMMIT"); err != nil {
-				return err
-			}
-			p.open = false
-		}
-		return l.sealPlan(l.base, p, superseded)
+		return p.to.seal(l.base, p, superseded)
 	})
 	if err != nil {
 		return err
 	}
 	l.plan = nil
 	l.setState(Planned)
-	return l.startWriter(ctx)
-}
-
-// sealPlan makes all of the plan durable and then, in one step, valid.
-func (l *Ledger) sealPlan(ctx context.Context, p *planner, superseded int64) error {
-	if err := l.exec(ctx, "PRAGMA synchronous = FULL", "BEGIN IMMEDIATE"); err != nil {
-		return err
-	}
-	p.open = true
-	_, err := l.conn.ExecContext(ctx, `UPDATE books SET rows = ?, chunks = ?, failed = ?, superseded = ?, commits = 1,
-		groups = (SELECT count(DISTINCT grp) FROM chunk)`, p.next, p.chunks, p.failed, superseded)
-	if err != nil {
-		return err
-	}
-	for k, v := range p.tally {
-		if _, err := l.conn.ExecContext(ctx, "INSERT INTO tally VALUES (?, ?, ?, ?, ?)", k.class, k.code, v.rows, v.example, v.error); err != nil {
-			return err
-		}
-	}
-	if err := l.exec(ctx, "UPDATE run SET state = 'planned'", "COMMIT"); err != nil {
-		return err
-	}
-	p.open = false
-	if err := l.exec(ctx, "PRAGMA wal_checkpoint(TRUNCATE)"); err != nil {
-		return err
-	}
-	return errors.Join(syncDir(filepath.Dir(l.path)), syncDir(filepath.Dir(filepath.Dir(l.path))), l.seq.write(1))
-}
-
-// syncDir makes the names in a directory durable, where the system can.
-func syncDir(dir string) error {
-	f, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	defer f.Close()
-	if err := f.Sync(); err != nil && !errors.Is(err, errors.ErrUnsupported) && !isInvalid(err) {
-		return err
-	}
+	l.startWriter()
 	return nil
 }

@@ -2,7 +2,6 @@ package ledger
 
 import (
 	"context"
-	"database/sql"
 	"fmt"
 	"iter"
 )
@@ -106,12 +105,11 @@ func (t *outcomeTable) number(o Outcome) uint32 {
 
 // run yields all rows. It returns nil also when the consumer wants no more.
 func (r *rowReader) run() error {
-	var state State
-	err := r.v.conn.QueryRowContext(r.ctx, "SELECT state, rows FROM run, books").Scan(&state, &r.rows)
+	sums, err := r.v.at.sums(r.ctx)
 	if err != nil {
 		return err
 	}
-	if state == Planning {
+	if r.rows = sums.rows; sums.state == Planning {
 		return ErrNotPlanned
 	}
 	due := int64(0)
@@ -138,12 +136,12 @@ func (r *rowReader) run() error {
 }
 
 // block reads the block that begins with row due.
-func (r *rowReader) block(due int64) (b block, err error) {
-	b.of = r.v.l.owner()
-	err = r.v.conn.QueryRowContext(r.ctx, "SELECT first, rows, data FROM source WHERE first = ?", due).Scan(&b.first, &b.rows, &b.data)
-	if err == sql.ErrNoRows || err == nil && b.first+b.rows > r.rows {
+func (r *rowReader) block(due int64) (block, error) {
+	b, err := r.v.at.source(r.ctx, due)
+	if err == errNoRecord || err == nil && (b.first != due || b.first+b.rows > r.rows) {
 		err = fmt.Errorf("%w: the source of row %d is not on record", ErrUnbalanced, due)
 	}
+	b.of = r.v.l.owner()
 	return b, err
 }
 
@@ -197,43 +195,32 @@ func (r *rowReader) load(lo int64) error {
 // fill looks through everything that has rows of the window. It stops when the
 // outcomes take too much room.
 func (r *rowReader) fill() (full bool, err error) {
-	refused := "SELECT id, rows, nums, outcomes, 0 FROM refused WHERE hi >= ? AND lo < ?"
-	if full, err = r.fillFrom(refused, r.v.l.owner().refused); full || err != nil {
+	if full, err = r.fillFrom(true, r.v.l.owner().refused); full || err != nil {
 		return full, err
 	}
-	return r.fillFrom(`SELECT c.id, c.entries, c.nums, p.outcomes, p.outcomes IS NULL AND `+r.v.hasEntries()+`
-		FROM chunk c LEFT JOIN progress p ON p.chunk = c.id WHERE c.hi >= ? AND c.lo < ?`, r.v.l.owner().outcomes)
+	return r.fillFrom(false, r.v.l.owner().outcomes)
 }
 
-func (r *rowReader) fillFrom(query string, belongs func(id int64) string) (full bool, err error) {
-	rows, err := r.v.conn.QueryContext(r.ctx, query, r.lo, r.hi)
-	if err != nil {
-		return false, err
-	}
-	defer rows.Close()
-	var numbers, outcomes sql.RawBytes
-	for rows.Next() {
-		var id int64
-		var n int
-		var has bool
-		if err := rows.Scan(&id, &n, &numbers, &outcomes, &has); err != nil {
+func (r *rowReader) fillFrom(refused bool, belongs func(id int64) string) (full bool, err error) {
+	for c, err := range r.v.at.chunks(r.ctx, selection{refused: refused, lo: r.lo, hi: r.hi, nums: true}) {
+		if err != nil {
 			return false, err
 		}
 		var of entriesOf
-		if has {
-			of, err = r.v.entries(r.ctx, id, n)
+		if c.outcomes == nil && c.parts {
+			of, err = r.v.entries(r.ctx, c.id, c.entries)
 		}
 		if err == nil {
-			err = r.mark(n, numbers, outcomes, belongs(id), of.settled)
+			err = r.mark(c.entries, c.nums, c.outcomes, belongs(c.id), of.settled)
 		}
 		if err != nil {
-			return false, fmt.Errorf("chunk %d: %w", id, err)
+			return false, fmt.Errorf("chunk %d: %w", c.id, err)
 		}
 		if r.tables.text > windowText && r.hi-r.lo > windowLeast {
 			return true, nil
 		}
 	}
-	return false, rows.Err()
+	return false, nil
 }
 
 // mark enters the rows of one chunk, or of one blob of refused rows, that lie in

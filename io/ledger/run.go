@@ -2,29 +2,26 @@ package ledger
 
 import (
 	"context"
-	"database/sql"
 	"fmt"
 	"iter"
-	"slices"
 	"time"
 )
 
 // Begin opens a session: the run is Running from now on. Chunks that an earlier
 // session sent and did not settle are in doubt.
 func (l *Ledger) Begin(ctx context.Context) error {
-	return l.change(ctx, "begin", func(b *batch) error {
+	return l.change(ctx, "begin", need{}, func(b *batch) error {
 		switch {
 		case l.State() == Finished:
 			return ErrFinished
 		case l.session.Load() != 0 || b.begun != 0:
 			return fmt.Errorf("run %s has begun already", l.meta.Run)
 		}
-		var last sql.NullInt64
-		b.row("SELECT max(id) FROM session", nil, &last)
-		now := time.Now().UnixMilli()
-		b.exec("INSERT INTO session (id, started, seen, state) VALUES (?, ?, ?, 'running')", last.Int64+1, now, now)
-		b.exec("UPDATE run SET state = 'running', told = 0")
-		b.state, b.begun = Running, last.Int64+1
+		last, err := b.from.lastSession()
+		if err != nil {
+			return b.broke(err)
+		}
+		b.state, b.begun = Running, last+1
 		return nil
 	})
 }
@@ -36,7 +33,7 @@ func (l *Ledger) Note(s Session) { l.note.Store(&s) }
 // End closes the session with its figures and leaves the run in state: Finished
 // (every chunk must be settled), Interrupted, Stopped, Refused or Expired.
 func (l *Ledger) End(ctx context.Context, state State, s Session) error {
-	return l.change(ctx, "end", func(b *batch) error {
+	return l.change(ctx, "end", need{}, func(b *batch) error {
 		session := l.session.Load()
 		if session == 0 || b.ended {
 			return fmt.Errorf("run %s has not begun", l.meta.Run)
@@ -51,7 +48,6 @@ func (l *Ledger) End(ctx context.Context, state State, s Session) error {
 			return fmt.Errorf("a session cannot end as %q", state)
 		}
 		b.beat(session, state, &s)
-		b.exec("UPDATE run SET state = ?, told = 0", string(state))
 		b.state, b.ended = state, true
 		return nil
 	})
@@ -61,54 +57,38 @@ func (l *Ledger) End(ctx context.Context, state State, s Session) error {
 // then a finished run is one to go on with: its process may have been killed
 // between the two.
 func (l *Ledger) Reported(ctx context.Context) error {
-	return l.change(ctx, "note the reports", func(b *batch) error {
-		b.exec("UPDATE run SET told = 1")
+	return l.change(ctx, "note the reports", need{}, func(b *batch) error {
+		b.told = true
 		return nil
 	})
 }
 
 func allSettled(b *batch) error {
-	var chunks, settled int64
-	b.row("SELECT chunks, settled FROM books", nil, &chunks, &settled)
-	if open := chunks - settled - b.books.settled; b.err == nil && open != 0 {
+	open, err := b.from.openChunks()
+	if err != nil {
+		return b.broke(err)
+	}
+	if open -= b.books.settled; open != 0 {
 		return fmt.Errorf("%w: the run cannot be finished while %d chunks are not settled", ErrUnbalanced, open)
 	}
 	return nil
 }
 
-// progress is how a chunk stands.
-type progress struct {
-	known       bool // there is a record of it
-	sent, doubt int64
-	settled     bool
-}
-
-func readProgress(b *batch, chunk int64) (p progress) {
-	p.known = b.row("SELECT sent, doubt, outcomes IS NOT NULL FROM progress WHERE chunk = ?",
-		[]any{chunk}, &p.sent, &p.doubt, &p.settled)
-	return p
-}
-
 // Sent notes, before its first call, that a chunk is being sent. A chunk that an
 // earlier session had sent counts as replayed. Calling it again does nothing.
 func (l *Ledger) Sent(ctx context.Context, chunk int64) error {
-	return l.change(ctx, fmt.Sprintf("note chunk %d as sent", chunk), func(b *batch) error {
+	return l.change(ctx, fmt.Sprintf("note chunk %d as sent", chunk), need{chunk: chunk}, func(b *batch) error {
 		session := l.session.Load()
-		p := readProgress(b, chunk)
-		switch {
-		case session == 0:
+		if session == 0 {
 			return fmt.Errorf("run %s has not begun", l.meta.Run)
-		case p.settled:
+		}
+		r, err := b.chunk(chunk)
+		switch {
+		case err != nil:
+			return err
+		case r.settled:
 			return ErrSettled
-		case !p.known:
-			if b.err == nil && !b.row("SELECT 1 FROM chunk WHERE id = ?", []any{chunk}, new(int)) && b.err == nil {
-				return fmt.Errorf("there is no chunk %d", chunk)
-			}
-			b.exec("INSERT INTO progress (chunk, sent, doubt) VALUES (?, ?, 0)", chunk, session)
-		case p.sent == 0:
-			b.exec("UPDATE progress SET sent = ? WHERE chunk = ?", session, chunk)
-		case p.sent != session:
-			b.exec("UPDATE progress SET sent = ?, doubt = ?, replays = replays + 1 WHERE chunk = ?", session, p.sent, chunk)
+		case r.send(session):
 			b.books.replayed++
 		}
 		return nil
@@ -118,18 +98,15 @@ func (l *Ledger) Sent(ctx context.Context, chunk int64) error {
 // Unsent takes back a Sent of this session: no call for the chunk can have had
 // an effect. A chunk that was in doubt before is in doubt again.
 func (l *Ledger) Unsent(ctx context.Context, chunk int64) error {
-	return l.change(ctx, fmt.Sprintf("note chunk %d as not sent", chunk), func(b *batch) error {
-		p := readProgress(b, chunk)
+	return l.change(ctx, fmt.Sprintf("note chunk %d as not sent", chunk), need{chunk: chunk}, func(b *batch) error {
+		r, err := b.chunk(chunk)
 		switch {
-		case p.settled:
+		case err != nil:
+			return err
+		case r.settled:
 			return ErrSettled
-		case !p.known || p.sent == 0 || p.sent != l.session.Load():
-			return nil
-		case p.doubt != 0:
-			b.exec("UPDATE progress SET sent = doubt, doubt = 0, replays = replays - 1 WHERE chunk = ?", chunk)
+		case r.takeBack(l.session.Load()):
 			b.books.replayed--
-		default:
-			b.exec("UPDATE progress SET sent = 0 WHERE chunk = ?", chunk)
 		}
 		return nil
 	})
@@ -148,9 +125,8 @@ func (l *Ledger) Settle(ctx context.Context, chunk int64, outcomes []Outcome, c 
 // what it has kept for the chunk; nil is none. What was kept before is on disk
 // before the note is.
 func (l *Ledger) SettleWith(ctx context.Context, chunk int64, outcomes []Outcome, note []byte, c Cost) error {
-	// Encoded here and not in the writer: many may do it at once.
-	s := &settlement{chunk, outcomes, encodeOutcomes(outcomes, l.owner().outcomes(chunk)), sealNote(note, l.owner().note(chunk)), c}
-	return l.settling(ctx, fmt.Sprintf("settle chunk %d", chunk), s.apply)
+	s := newSettlement(l.owner(), chunk, outcomes, note, c)
+	return l.settling(ctx, fmt.Sprintf("settle chunk %d", chunk), s.needs(), s.apply)
 }
 
 // settlement is what became of a chunk.
@@ -161,63 +137,50 @@ type settlement struct {
 	cost       Cost
 }
 
+// newSettlement encodes: many callers may do that at once, the writer could not.
+func newSettlement(of owner, chunk int64, outcomes []Outcome, note []byte, c Cost) *settlement {
+	return &settlement{chunk, outcomes, encodeOutcomes(outcomes, of.outcomes(chunk)), sealNote(note, of.note(chunk)), c}
+}
+
+func (s *settlement) needs() need { return need{chunk: s.chunk, rows: true, entries: true} }
+
 func (s *settlement) apply(b *batch) error {
-	if readProgress(b, s.chunk).settled {
+	r, err := b.chunk(s.chunk)
+	if err != nil {
+		return err
+	}
+	if r.settled {
 		return ErrSettled
 	}
-	entries, numbers, err := readRows(b, s.chunk)
+	if len(s.outcomes) != r.entries {
+		return fmt.Errorf("%d outcomes for %d entries", len(s.outcomes), r.entries)
+	}
+	before, err := b.l.readEntries(r.records, s.chunk, r.entries)
 	if err != nil {
 		return err
 	}
-	if len(s.outcomes) != entries {
-		return fmt.Errorf("%d outcomes for %d entries", len(s.outcomes), entries)
-	}
-	before, err := b.entries(s.chunk, entries)
-	if err != nil {
-		return err
-	}
-	err = b.count(numbers, entries, func(i int) (Outcome, bool) {
+	err = b.count(r.nums, r.entries, func(i int) (Outcome, bool) {
 		_, counted := before.settled[i]
 		return s.outcomes[i], !counted
 	})
 	if err != nil {
 		return err
 	}
+	of := *s // a batch may have to be made again
 	if before.settled != nil {
-		s.blob = encodeOutcomes(merged(s.outcomes, before.settled), b.w.l.owner().outcomes(s.chunk))
+		of.blob = encodeOutcomes(merged(s.outcomes, before.settled), b.l.owner().outcomes(s.chunk))
 	}
 	b.books.settled++
 	b.books.calls += int64(s.cost.Calls)
 	b.books.retries += int64(s.cost.Retries)
-	b.exec("DELETE FROM entry WHERE chunk = ?", s.chunk)
-	b.exec(`INSERT INTO progress (chunk, sent, doubt, calls, retries, outcomes, settled, note) VALUES (?, 0, 0, ?, ?, ?, ?, ?)
-		ON CONFLICT DO UPDATE SET calls = excluded.calls, retries = excluded.retries, outcomes = excluded.outcomes,
-			settled = excluded.settled, note = excluded.note`, s.chunk, int64(s.cost.Calls)+before.calls,
-		int64(s.cost.Retries)+before.retries, s.blob, time.Now().UnixMilli(), s.note)
+	r.settle(&of, before, time.Now().UnixMilli())
 	return nil
-}
-
-// merged returns outcomes with those that were settled before in their places.
-func merged(outcomes []Outcome, settled map[int]Outcome) []Outcome {
-	all := slices.Clone(outcomes)
-	for i, o := range settled {
-		all[i] = o
-	}
-	return all
-}
-
-// readRows returns how many entries a chunk has, and the numbers of its rows.
-func readRows(b *batch, chunk int64) (entries int, numbers []byte, err error) {
-	if !b.row("SELECT entries, nums FROM chunk WHERE id = ?", []any{chunk}, &entries, &numbers) && b.err == nil {
-		return 0, nil, fmt.Errorf("there is no chunk %d", chunk)
-	}
-	return entries, numbers, b.err
 }
 
 // count adds the rows of a chunk's entries to the batch's books; outcome says
 // what became of an entry, and whether it is to be counted now.
 func (b *batch) count(numbers []byte, entries int, outcome func(i int) (o Outcome, now bool)) error {
-	n, err := decodeNums(numbers, b.w.l.owner(), entries)
+	n, err := decodeNums(numbers, b.l.owner(), entries)
 	if err != nil {
 		return err
 	}
@@ -302,32 +265,21 @@ func (l *Ledger) pending(ctx context.Context, after int64) ([]Chunk, error) {
 // pending reads the next chunks that are not settled, and which of them have
 // records of their entries.
 func (v *View) pending(ctx context.Context, after int64) (chunks []Chunk, entries []int, err error) {
-	rows, err := v.conn.QueryContext(ctx, `SELECT c.id, c.grp, c.lo, c.entries, c.nums, c.asks, coalesce(p.sent, 0), `+v.hasEntries()+`
-		FROM chunk c LEFT JOIN progress p ON p.chunk = c.id
-		WHERE c.id > ? AND p.outcomes IS NULL ORDER BY c.id LIMIT ?`, after, pendingStep)
-	if err != nil {
-		return nil, nil, err
-	}
-	defer rows.Close()
 	session, of := v.l.session.Load(), v.l.owner()
 	chunks = make([]Chunk, 0, pendingStep)
-	for rows.Next() {
-		var c Chunk
-		var n int
-		var numbers, asks sql.RawBytes
-		var lo, sent int64
-		var has bool
-		if err := rows.Scan(&c.ID, &c.Group, &lo, &n, &numbers, &asks, &sent, &has); err != nil {
+	for row, err := range v.at.chunks(ctx, selection{open: true, after: after, limit: pendingStep, nums: true, asks: true}) {
+		if err != nil {
 			return nil, nil, err
 		}
-		if c.Entries, err = decodeEntries(append([]byte(nil), asks...), of.asks(c.ID, lo, c.Group), of, numbers, n); err != nil {
+		c := Chunk{ID: row.id, Group: row.group, InDoubt: row.sent != 0 && row.sent != session}
+		asks := append([]byte(nil), row.asks...) // entries are parts of it
+		if c.Entries, err = decodeEntries(asks, of.asks(c.ID, row.lo, c.Group), of, row.nums, row.entries); err != nil {
 			return nil, nil, fmt.Errorf("chunk %d: %w", c.ID, err)
 		}
-		c.InDoubt = sent != 0 && sent != session
-		if has {
+		if row.parts {
 			entries = append(entries, len(chunks))
 		}
 		chunks = append(chunks, c)
 	}
-	return chunks, entries, rows.Err()
+	return chunks, entries, nil
 }

@@ -139,30 +139,6 @@ const schemaFour = `
 ALTER TABLE run ADD COLUMN sum INTEGER NOT NULL DEFAULT 0; -- CRC-32C of meta; 0: not known
 `
 
-// upgrade brings a ledger of an older version up to this one, in one step.
-func (l *Ledger) upgrade(ctx context.Context) error {
-	var old int
-	if err := l.conn.QueryRowContext(ctx, "PRAGMA user_version").Scan(&old); err != nil || old == version {
-		return err
-	}
-	if old < 1 || old > version {
-		return wrongVersion(old)
-	}
-	if err := l.exec(ctx, "BEGIN IMMEDIATE"); err != nil {
-		return err
-	}
-	all := schemas()
-	err := l.exec(ctx, append(all[old:], fmt.Sprintf("PRAGMA user_version = %d", version), "COMMIT")...)
-	if err != nil {
-		_, _ = l.conn.ExecContext(ctx, "ROLLBACK")
-		return err
-	}
-	// An older program looks for the version in the first bytes of the file. One
-	// who reads may be in the way; then the next checkpoint brings it there.
-	_, _ = l.conn.ExecContext(ctx, "PRAGMA wal_checkpoint(PASSIVE)")
-	return nil
-}
-
 func wrongVersion(v int) error {
 	return fmt.Errorf("%w: it has format %d, this program reads 1 to %d", ErrForeign, v, version)
 }
@@ -177,36 +153,6 @@ func dsn(path, mode string) string {
 	}
 	u := url.URL{Scheme: "file", Path: filepath.ToSlash(path), RawQuery: q.Encode()}
 	return u.String()
-}
-
-// openWriter opens the one connection that writes.
-func (l *Ledger) openWriter(ctx context.Context, path string) (err error) {
-	l.db, err = sql.Open("sqlite", dsn(path, "rw"))
-	if err != nil {
-		return err
-	}
-	l.db.SetMaxOpenConns(1)
-	l.conn, err = l.db.Conn(ctx)
-	return err
-}
-
-// openReaders opens the connections that cannot write.
-func (l *Ledger) openReaders() (err error) {
-	l.read, err = sql.Open("sqlite", dsn(l.path, "ro"))
-	if err != nil {
-		return err
-	}
-	l.read.SetMaxOpenConns(4) // Rows in one goroutine, Pending in another
-	return nil
-}
-
-func (l *Ledger) exec(ctx context.Context, statements ...string) error {
-	for _, s := range statements {
-		if _, err := l.conn.ExecContext(ctx, s); err != nil {
-			return err
-		}
-	}
-	return nil
 }
 
 // checkFile refuses what is not a ledger by the first bytes of the file, before

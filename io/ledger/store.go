@@ -4,9 +4,9 @@ import (
 	"context"
 	"crypto/rand"
 	"crypto/sha256"
+	"database/sql"
 	"encoding/hex"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -111,19 +111,21 @@ func (s Store) Create(ctx context.Context, m Meta) (*Ledger, error) {
 	if err != nil {
 		return nil, err
 	}
-	l := &Ledger{path: path, base: context.WithoutCancel(ctx), meta: m, state: Planning}
-	l.plan = &planner{tally: map[tallyKey]tallyRow{}}
+	f := &file{path: path, stmt: map[string]*sql.Stmt{}}
+	l := newLedger(ctx, f, m)
 	if abs, err := filepath.Abs(path); err == nil && len(abs) > maxPath {
 		return nil, l.fail("create", fmt.Errorf("the name has %d bytes, more than the %d that SQLite takes: choose a shorter directory of runs", len(abs), maxPath))
 	}
 	if err := makeDirs(s.Dir, dir); err != nil {
 		return nil, l.fail("create the run's directory", err)
 	}
-	if err := l.create(ctx); err != nil {
-		l.abandon()
+	if err := f.create(ctx, m); err != nil {
+		f.abandon()
 		_ = os.RemoveAll(dir) // what is left is swept away later
 		return nil, l.fail("create", err)
 	}
+	f.plan = &filePlan{f: f}
+	l.plan.to = f.plan
 	return l, nil
 }
 
@@ -138,158 +140,85 @@ func makeDirs(store, run string) error {
 	return os.Chmod(run, 0o700) // whatever the umask is
 }
 
-// create makes the file, under another name until it is a ledger: whatever dies
-// in between, a file called ledger.db has all its tables.
-func (l *Ledger) create(ctx context.Context) (err error) {
-	if l.seq, err = createSequence(l.path, l.meta.Key()); err != nil {
-		return err
-	}
-	draft := l.path + ".new"
-	if err := l.draft(ctx, draft); err != nil {
-		return err
-	}
-	if err := os.Rename(draft, l.path); err != nil {
-		return err
-	}
-	if err := l.openWriter(ctx, l.path); err != nil {
-		return err
-	}
-	// NORMAL while planning: a commit does not wait for the disk, but what
-	// leaves the -wal file has been synced, so the order holds.
-	if err := l.exec(ctx, "PRAGMA synchronous = NORMAL"); err != nil {
-		return err
-	}
-	return l.openReaders()
-}
-
-// draft makes an empty ledger. SQLite does not make the file: it would have the
-// rights that the umask leaves, and -wal and -shm take theirs from it.
-func (l *Ledger) draft(ctx context.Context, path string) error {
-	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
-	if err != nil {
-		return err
-	}
-	if err := errors.Join(f.Chmod(0o600), f.Close()); err != nil {
-		return err
-	}
-	meta, err := json.Marshal(l.meta)
-	if err != nil {
-		return err
-	}
-	if err := l.openWriter(ctx, path); err != nil {
-		return err
-	}
-	defer l.closeWriter()
-	// The ids are written before the file becomes a WAL one, so that they can
-	// be read from its first bytes.
-	all := schemas()
-	err = l.exec(ctx, append([]string{"BEGIN", fmt.Sprintf("PRAGMA application_id = %d", applicationID),
-		fmt.Sprintf("PRAGMA user_version = %d", version)}, all[:]...)...)
-	if err != nil {
-		return err
-	}
-	if _, err := l.conn.ExecContext(ctx, "INSERT INTO run (one, meta, state, sum) VALUES (1, ?, 'planning', ?)", string(meta), checksum(meta, "")); err != nil {
-		return err
-	}
-	return l.exec(ctx, "COMMIT", "PRAGMA journal_mode = WAL")
-}
-
-func (l *Ledger) closeWriter() {
-	if l.conn != nil {
-		_ = l.conn.Close()
-	}
-	if l.db != nil {
-		_ = l.db.Close()
-	}
-	l.conn, l.db = nil, nil
-}
-
-// abandon closes what is open of a ledger that could not be opened.
-func (l *Ledger) abandon() {
-	l.closeWriter()
-	if l.read != nil {
-		_ = l.read.Close()
-	}
-	if l.seq != nil {
-		_ = l.seq.close()
-	}
-}
-
 // Open opens the ledger of a planned run to go on with it. The caller holds the
 // run's lock (Lock with the Key of its Meta): two writers would send chunks twice.
 func (s Store) Open(ctx context.Context, run string) (*Ledger, error) {
-	l, seq, err := s.open(ctx, run)
+	f, seq, err := s.open(ctx, run)
 	if err != nil {
 		return nil, err
 	}
-	if err := l.openForWork(ctx, seq); err != nil {
-		l.abandon()
-		return nil, l.fail("open", err)
+	l, err := f.openForWork(ctx, seq)
+	if err != nil {
+		f.abandon()
+		return nil, f.fail("open", err)
 	}
+	l.startWriter()
 	return l, nil
 }
 
-func (l *Ledger) openForWork(ctx context.Context, seq int64) (err error) {
-	if l.seq, err = openSequence(l.path); err != nil {
-		return err
+func (f *file) openForWork(ctx context.Context, seq int64) (_ *Ledger, err error) {
+	if f.seq, err = openSequence(f.path); err != nil {
+		return nil, err
 	}
-	if err := l.openWriter(ctx, l.path); err != nil {
-		return err
+	if err := f.openWriter(ctx, f.path); err != nil {
+		return nil, err
 	}
-	if err := l.exec(ctx, "PRAGMA synchronous = FULL"); err != nil {
-		return err
+	if err := f.exec(ctx, "PRAGMA synchronous = FULL"); err != nil {
+		return nil, err
 	}
-	if err := l.load(ctx, l.read); err != nil {
-		return err
+	l, err := f.load(ctx)
+	if err != nil {
+		return nil, err
 	}
 	if l.state == Planning {
-		return ErrNotPlanned
+		return nil, ErrNotPlanned
 	}
-	if err := checkSequence(ctx, l.read, seq); err != nil {
-		return err
+	if err := checkSequence(ctx, f.read, seq); err != nil {
+		return nil, err
 	}
-	if err := l.upgrade(ctx); err != nil {
-		return err
+	if err := f.upgrade(ctx); err != nil {
+		return nil, err
 	}
-	if err := l.loadKept(ctx); err != nil {
-		return err
+	if err := f.loadKept(ctx); err != nil {
+		return nil, err
 	}
-	return l.startWriter(ctx)
+	return l, f.conn.QueryRowContext(ctx, "SELECT commits FROM books").Scan(&f.commits)
 }
 
 // OpenRead opens the ledger of a run for reading, also while another process
 // works on it. A run that is being planned can be opened, but has no rows yet.
 func (s Store) OpenRead(ctx context.Context, run string) (*Ledger, error) {
-	l, seq, err := s.open(ctx, run)
+	f, seq, err := s.open(ctx, run)
 	if err != nil {
 		return nil, err
 	}
-	l.readOnly = true
-	if err = l.load(ctx, l.read); err == nil {
-		err = checkSequence(ctx, l.read, seq)
+	l, err := f.load(ctx)
+	if err == nil {
+		err = checkSequence(ctx, f.read, seq)
 	}
 	if err != nil {
-		l.abandon()
-		return nil, l.fail("open", err)
+		f.abandon()
+		return nil, f.fail("open", err)
 	}
+	l.readOnly = true
 	return l, nil
 }
 
 // open does what both ways of opening begin with. The sequence is read first: a
 // run that goes on may be ahead of it, never behind.
-func (s Store) open(ctx context.Context, run string) (l *Ledger, seq int64, err error) {
+func (s Store) open(ctx context.Context, run string) (f *file, seq int64, err error) {
 	_, path, err := s.path(run)
 	if err != nil {
 		return nil, 0, err
 	}
-	l = &Ledger{path: path, base: context.WithoutCancel(ctx)}
+	f = &file{path: path, stmt: map[string]*sql.Stmt{}}
 	if err = checkFile(path); err == nil {
 		seq, err = readSequence(path)
 	}
 	if err == nil {
-		err = l.openReaders()
+		err = f.openReaders()
 	}
-	return l, seq, l.fail("open", err)
+	return f, seq, f.fail("open", err)
 }
 
 // Names of locks, whose keys are hex, and of inputs that commands copy here to read

@@ -388,8 +388,8 @@ func TestFullDisk(t *testing.T) {
 	must(t, l.Begin(t.Context()))
 	// SQLite's own bound stands in for the disk's: the same error in the same place.
 	var pages int
-	must(t, l.read.QueryRow("PRAGMA page_count").Scan(&pages))
-	must(t, l.exec(t.Context(), fmt.Sprintf("PRAGMA max_page_count = %d", pages+20)))
+	must(t, fileOf(l).read.QueryRow("PRAGMA page_count").Scan(&pages))
+	must(t, fileOf(l).exec(t.Context(), fmt.Sprintf("PRAGMA max_page_count = %d", pages+20)))
 	settled := 0
 	var err error
 	for id := int64(1); id <= 5000 && err == nil; id++ {
@@ -418,7 +418,7 @@ func TestFullDisk(t *testing.T) {
 
 func TestFullDiskWhilePlanning(t *testing.T) {
 	_, l := create(t, "r1")
-	must(t, l.exec(t.Context(), "PRAGMA max_page_count = 60"))
+	must(t, fileOf(l).exec(t.Context(), "PRAGMA max_page_count = 60"))
 	var err error
 	for i := int64(0); i < 10_000 && err == nil; i++ {
 		err = l.PlanSource(i, i+2, strings.Repeat("x", 100))

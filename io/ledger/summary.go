@@ -4,7 +4,6 @@ import (
 	"context"
 	"database/sql"
 	"fmt"
-	"os"
 	"sort"
 	"strconv"
 	"time"
@@ -37,45 +36,25 @@ type Summary struct {
 	Refused             int64            `json:"refused_for_frequency,omitempty"` // calls that the server refused for their frequency
 }
 
-// View is a ledger as it stood at one moment, however it goes on. It keeps the
-// -wal file from shrinking: close it soon. One goroutine at a time.
+// View is a ledger as it stood at one moment, however it goes on. It keeps what has
+// changed since from being cleaned away: close it soon. One goroutine at a time.
 type View struct {
-	l       *Ledger
-	conn    *sql.Conn
-	ctx     context.Context // of View, without its cancellation, for Close
-	version int             // of the schema; an old ledger is read as it is
-	file    *os.File        // fetched.dat; nil until Kept
+	l   *Ledger
+	at  look
+	ctx context.Context // of View, without its cancellation
 }
 
 // View takes a view.
 func (l *Ledger) View(ctx context.Context) (*View, error) {
-	conn, err := l.read.Conn(ctx)
+	at, err := l.disk.look(ctx)
 	if err != nil {
 		return nil, l.fail("read", err)
 	}
-	v := &View{l: l, conn: conn, ctx: context.WithoutCancel(ctx)}
-	// The transaction sees what is there when it first reads.
-	if _, err = conn.ExecContext(ctx, "BEGIN"); err == nil {
-		err = conn.QueryRowContext(ctx, "SELECT one FROM run").Scan(new(int))
-	}
-	if err == nil {
-		err = conn.QueryRowContext(ctx, "PRAGMA user_version").Scan(&v.version)
-	}
-	if err != nil {
-		v.Close()
-		return nil, l.fail("read", err)
-	}
-	return v, nil
+	return &View{l, at, context.WithoutCancel(ctx)}, nil
 }
 
 // Close gives the view up.
-func (v *View) Close() {
-	_, _ = v.conn.ExecContext(v.ctx, "ROLLBACK") // it only read
-	_ = v.conn.Close()
-	if v.file != nil {
-		_ = v.file.Close() // it only read
-	}
-}
+func (v *View) Close() { v.at.close() }
 
 // Summary returns what the run comes to now.
 func (l *Ledger) Summary(ctx context.Context) (Summary, error) {
@@ -90,41 +69,27 @@ func (l *Ledger) Summary(ctx context.Context) (Summary, error) {
 // Summary returns what the run comes to.
 func (v *View) Summary(ctx context.Context) (Summary, error) {
 	s := Summary{Run: v.l.meta.Run, Kind: v.l.meta.Kind, ByCode: map[string]int64{}, ByClass: map[string]int64{}}
-	err := v.conn.QueryRowContext(ctx, `SELECT state, rows, succeeded, failed, replayed, calls, retries, chunks, groups
-		FROM run, books`).Scan(&s.State, &s.Rows, &s.Succeeded, &s.Failed, &s.Replayed, &s.Calls, &s.Retries, &s.Chunks, &s.Groups)
-	if err == nil && v.version >= 2 {
-		err = v.conn.QueryRowContext(ctx, "SELECT superseded FROM books").Scan(&s.Superseded)
-	}
-	if err == nil && v.version >= 3 {
-		err = v.conn.QueryRowContext(ctx, "SELECT coalesce(sum(refused), 0) FROM session").Scan(&s.Refused)
-	}
+	sums, err := v.at.sums(ctx)
 	if err == nil {
-		err = v.sessions(ctx, &s)
-	}
-	if err == nil {
+		s.enterSums(sums)
 		err = v.tally(ctx, &s)
-	}
-	s.Unprocessed = s.Rows - s.Succeeded - s.Failed
-	if s.Seconds > 0 {
-		s.CallsPerSecond = float64(s.Calls) / s.Seconds
 	}
 	return s, v.l.fail("read the books", err)
 }
 
-// sessions adds what the sessions have done to s.
-func (v *View) sessions(ctx context.Context, s *Summary) error {
-	var first, seen sql.NullInt64
-	var calls, retries int64
-	err := v.conn.QueryRowContext(ctx, `SELECT min(started), max(seen), coalesce(sum(seconds), 0),
-		coalesce(sum(calls), 0), coalesce(sum(retries), 0), coalesce(max(peak), 0) FROM session`).
-		Scan(&first, &seen, &s.Seconds, &calls, &retries, &s.MaxCallsInOneSecond)
-	s.Calls += calls
-	s.Retries += retries
-	s.Started = moment(first)
+// enterSums fills in what is not by class.
+func (s *Summary) enterSums(t sums) {
+	s.State, s.Rows, s.Succeeded, s.Failed, s.Superseded = t.state, t.rows, t.succeeded, t.failed, t.superseded
+	s.Replayed, s.Calls, s.Retries, s.Refused = t.replayed, t.calls, t.retries, t.refused
+	s.Chunks, s.Groups, s.Seconds, s.MaxCallsInOneSecond = t.chunks, t.groups, t.seconds, t.peak
+	s.Unprocessed = s.Rows - s.Succeeded - s.Failed
+	s.Started = moment(t.started)
 	if s.State != Running {
-		s.Finished = moment(seen)
+		s.Finished = moment(t.seen)
 	}
-	return err
+	if s.Seconds > 0 {
+		s.CallsPerSecond = float64(s.Calls) / s.Seconds
+	}
 }
 
 func moment(ms sql.NullInt64) *time.Time {
@@ -137,21 +102,12 @@ func moment(ms sql.NullInt64) *time.Time {
 
 // tally adds the counts of failed rows to s.
 func (v *View) tally(ctx context.Context, s *Summary) error {
-	rows, err := v.conn.QueryContext(ctx, "SELECT class, code, rows FROM tally")
-	if err != nil {
-		return err
+	list, err := v.at.tally(ctx)
+	for _, t := range list {
+		s.ByClass[t.Class] += t.Rows
+		s.ByCode[strconv.Itoa(t.Code)] += t.Rows
 	}
-	defer rows.Close()
-	for rows.Next() {
-		var class string
-		var code, n int64
-		if err := rows.Scan(&class, &code, &n); err != nil {
-			return err
-		}
-		s.ByClass[class] += n
-		s.ByCode[strconv.FormatInt(code, 10)] += n
-	}
-	return rows.Err()
+	return err
 }
 
 // Example is one of the rows that failed with the same class and code.
@@ -177,7 +133,7 @@ func (l *Ledger) Examples(ctx context.Context) ([]Example, error) {
 
 // Examples is [Ledger.Examples] for the moment of the view.
 func (v *View) Examples(ctx context.Context) ([]Example, error) {
-	list, err := v.examples(ctx)
+	list, err := v.at.tally(ctx)
 	if err != nil {
 		return nil, v.l.fail("read the books", err)
 	}
@@ -190,31 +146,13 @@ func (v *View) Examples(ctx context.Context) ([]Example, error) {
 	return list, nil
 }
 
-func (v *View) examples(ctx context.Context) ([]Example, error) {
-	rows, err := v.conn.QueryContext(ctx, "SELECT class, code, rows, example, error FROM tally ORDER BY class, code")
-	if err != nil {
-		return nil, err
-	}
-	defer rows.Close()
-	var list []Example
-	for rows.Next() {
-		var e Example
-		if err := rows.Scan(&e.Class, &e.Code, &e.Rows, &e.Num, &e.Error); err != nil {
-			return nil, err
-		}
-		list = append(list, e)
-	}
-	return list, rows.Err()
-}
-
 // source finds one row as written.
 func (v *View) source(ctx context.Context, num int64) (line int64, raw string, err error) {
-	b := block{of: v.l.owner()}
-	err = v.conn.QueryRowContext(ctx, "SELECT first, rows, data FROM source WHERE first <= ? ORDER BY first DESC LIMIT 1", num).
-		Scan(&b.first, &b.rows, &b.data)
+	b, err := v.at.source(ctx, num)
 	if err != nil {
 		return 0, "", err
 	}
+	b.of = v.l.owner()
 	err = b.each(func(n, l int64, r string) bool {
 		if n == num {
 			line, raw = l, r
