@@ -19,7 +19,9 @@ func chunksOf(t testing.TB, v *View) (list []ChunkResult) {
 	return list
 }
 
-func TestChunks(t *testing.T) {
+func TestChunks(t *testing.T) { onBoth(t, testChunks) }
+
+func testChunks(t *testing.T, create creating) {
 	_, l := create(t, "r1")
 	planning, err := l.View(t.Context())
 	must(t, err)
@@ -68,7 +70,7 @@ func TestChunks(t *testing.T) {
 	if n := summaryOf(t, l).Superseded; n != 1 {
 		t.Errorf("superseded: got %d, want 1", n)
 	}
-	must(t, fileOf(l).exec(ctx, "UPDATE progress SET note = cast(x'00' || note AS BLOB)"))
+	tamper(t, l, "UPDATE progress SET note = cast(x'00' || note AS BLOB)", `UPDATE chatbatch_progress SET note = '\x00'::bytea || note`)
 	for _, err := range viewOf(t, l).Chunks(ctx) {
 		if !errors.Is(err, ErrDamaged) || !strings.Contains(err.Error(), "chunk 2") {
 			t.Errorf("a damaged note: got %v", err)

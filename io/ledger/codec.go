@@ -23,6 +23,7 @@ import (
 //	outcomes  number of different outcomes; each: class, code, error, attempts;
 //	          then runs: which outcome, for how many entries
 //	note      as the kind has made it
+//	kept      what was fetched; in a database alone, see keptName for the file
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
@@ -62,6 +63,7 @@ func (o owner) asks(chunk, lo int64, group string) string {
 
 func (o owner) outcomes(chunk int64) string { return fmt.Sprintf("%s outcomes %d", o, chunk) }
 func (o owner) note(chunk int64) string     { return fmt.Sprintf("%s note %d", o, chunk) }
+func (o owner) kept(id int64) string        { return fmt.Sprintf("%s kept %d", o, id) }
 
 func (o owner) entry(chunk int64, place int) string {
 	return fmt.Sprintf("%s entry %d %d", o, chunk, place)

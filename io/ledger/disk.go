@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"iter"
+	"time"
 )
 
 // A disk is where the records of one open run lie: a file of SQLite, or tables in
@@ -20,6 +21,10 @@ type disk interface {
 	keep(ctx context.Context, l *Ledger, data []byte) (Span, error)
 	hasKept(ctx context.Context) bool
 	dropKept(ctx context.Context, l *Ledger) error
+
+	// again waits after an error of a look, and says whether to take another. Its
+	// callers have done so since the first error.
+	again(ctx context.Context, err error, since time.Time) bool
 
 	fail(op string, err error) error // says where it happened, and what to do
 	close(ctx context.Context) error

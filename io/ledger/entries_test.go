@@ -15,7 +15,9 @@ func summaryOf(t testing.TB, l *Ledger) Summary {
 	return s
 }
 
-func TestEntriesOneByOne(t *testing.T) {
+func TestEntriesOneByOne(t *testing.T) { onBoth(t, testEntriesOneByOne) }
+
+func testEntriesOneByOne(t *testing.T, create creating) {
 	s, l := create(t, "r1")
 	planSmall(t, l)
 	ctx := t.Context()
@@ -59,9 +61,9 @@ func TestEntriesOneByOne(t *testing.T) {
 	diff(t, "row 3", rowsOf(t, l)[3].Outcome, bad)
 	diff(t, "row 5", rowsOf(t, l)[5].Outcome, Outcome{Attempts: 7})
 	var left int
-	must(t, fileOf(l).read.QueryRow("SELECT count(*) FROM entry").Scan(&left))
+	ask(t, l, "SELECT count(*) FROM entry", &left)
 	var calls, retries int
-	must(t, fileOf(l).read.QueryRow("SELECT calls, retries FROM progress WHERE chunk = 2").Scan(&calls, &retries))
+	ask(t, l, "SELECT calls, retries FROM progress WHERE chunk = 2", &calls, &retries)
 	if left != 0 || calls != 4 || retries != 2 {
 		t.Errorf("%d records of entries are left; chunk 2 took %d calls, %d retries", left, calls, retries)
 	}
@@ -75,7 +77,9 @@ func TestEntriesOneByOne(t *testing.T) {
 	}
 }
 
-func TestEntriesInDoubt(t *testing.T) {
+func TestEntriesInDoubt(t *testing.T) { onBoth(t, testEntriesInDoubt) }
+
+func testEntriesInDoubt(t *testing.T, create creating) {
 	s, l := create(t, "r1")
 	planSmall(t, l)
 	ctx := t.Context()
@@ -125,7 +129,9 @@ func TestEntriesInDoubt(t *testing.T) {
 	must(t, l.Close())
 }
 
-func TestEntryRefusals(t *testing.T) {
+func TestEntryRefusals(t *testing.T) { onBoth(t, testEntryRefusals) }
+
+func testEntryRefusals(t *testing.T, create creating) {
 	_, l := create(t, "r1")
 	planSmall(t, l)
 	ctx := t.Context()
@@ -173,7 +179,9 @@ func TestEntryRefusals(t *testing.T) {
 
 // Whoever comes first, an entry has one outcome: that of the caller who was told
 // that it is settled.
-func TestEntriesRaceWithTheirChunk(t *testing.T) {
+func TestEntriesRaceWithTheirChunk(t *testing.T) { onBoth(t, testEntriesRaceWithTheirChunk) }
+
+func testEntriesRaceWithTheirChunk(t *testing.T, create creating) {
 	_, l := create(t, "r1")
 	const chunks, size = 40, 12
 	for c := range int64(chunks) {

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"time"
 )
 
 // A file is the SQLite file of one run, and the file beside it of what was fetched.
@@ -37,6 +38,9 @@ func (l *Ledger) Path() string {
 }
 
 func (f *file) fail(op string, err error) error { return fileError(f.path, op, err) }
+
+// again is false: what a file does not give now it does not give later.
+func (f *file) again(context.Context, error, time.Time) bool { return false }
 
 // close brings the file into one piece and closes it.
 func (f *file) close(ctx context.Context) error {

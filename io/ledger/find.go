@@ -41,16 +41,27 @@ func (s Store) info(ctx context.Context, run string) Info {
 	}
 	defer l.Close()
 	i.Meta, i.Reported = l.Meta(), l.told
-	sum, err := l.Summary(ctx)
-	i.State, i.Err = sum.State, err
-	i.Books = Books{sum.Rows, sum.Succeeded, sum.Failed, sum.Unprocessed}
-	if sum.Started != nil {
-		i.Started = *sum.Started
+	v, err := l.disk.look(ctx)
+	if err == nil {
+		defer v.close()
+		var s sums
+		s, err = v.sums(ctx)
+		i.enter(s)
 	}
-	if sum.Finished != nil {
-		i.Finished = *sum.Finished
-	}
+	i.Err = l.fail("read the books", err)
 	return i
+}
+
+// enter fills in how the run stands.
+func (i *Info) enter(s sums) {
+	i.State = s.state
+	i.Books = Books{s.rows, s.succeeded, s.failed, s.rows - s.succeeded - s.failed}
+	if started := moment(s.started); started != nil {
+		i.Started = *started
+	}
+	if seen := moment(s.seen); seen != nil && s.state != Running {
+		i.Finished = *seen
+	}
 }
 
 // Waits says that the run has begun and can be gone on with.
@@ -71,13 +82,18 @@ func (i Info) Waits() bool {
 // one list. Runs of the key whose planning never ended are removed: nobody can be
 // planning them any more.
 func (s Store) Find(ctx context.Context, list []Info, key string) (string, error) {
+	return find(ctx, list, key, func(run string) string { return s.keyOf(ctx, run) }, s.Remove)
+}
+
+// find is Find for any store: keyOf says the key of a run that cannot be read.
+func find(ctx context.Context, list []Info, key string, keyOf func(run string) string, remove func(context.Context, string) error) (string, error) {
 	for n := len(list) - 1; n >= 0; n-- {
 		switch i := list[n]; {
-		case i.Err != nil && s.keyOf(ctx, i.Run) == key:
+		case i.Err != nil && keyOf(i.Run) == key:
 			return "", fmt.Errorf("run %s of this command cannot be read, and may have sent a part of it (--fresh begins a new run all the same): %w", i.Run, i.Err)
 		case i.Err != nil || i.Meta.Key() != key:
 		case i.State == Planning:
-			if err := s.Remove(ctx, i.Run); err != nil {
+			if err := remove(ctx, i.Run); err != nil {
 				return "", err
 			}
 		case i.State == Finished && i.Reported:

@@ -6,7 +6,9 @@ import (
 )
 
 // The chunks of a group may lie anywhere in the plan.
-func TestGroups(t *testing.T) {
+func TestGroups(t *testing.T) { onBoth(t, testGroups) }
+
+func testGroups(t *testing.T, create creating) {
 	ctx := t.Context()
 	_, l := create(t, "r1")
 	for num := range int64(9) {

@@ -22,7 +22,9 @@ func TestMain(m *testing.M) {
 	if dir := os.Getenv("LEDGER_TEST_LOCKER"); dir != "" {
 		os.Exit(beLocker(dir))
 	}
-	os.Exit(m.Run())
+	code := m.Run()
+	cleanUp()
+	os.Exit(code)
 }
 
 func meta(run string) Meta {
@@ -105,7 +107,9 @@ func diff(t testing.TB, what string, got, want any) {
 	}
 }
 
-func TestRunFromPlanToFinish(t *testing.T) {
+func TestRunFromPlanToFinish(t *testing.T) { onBoth(t, testRunFromPlanToFinish) }
+
+func testRunFromPlanToFinish(t *testing.T, create creating) {
 	s, l := create(t, "r1")
 	planSmall(t, l)
 	ctx := t.Context()
@@ -162,7 +166,9 @@ func TestRunFromPlanToFinish(t *testing.T) {
 	})
 }
 
-func TestReplay(t *testing.T) {
+func TestReplay(t *testing.T) { onBoth(t, testReplay) }
+
+func testReplay(t *testing.T, create creating) {
 	s, l := create(t, "r1")
 	planSmall(t, l)
 	ctx := t.Context()
@@ -213,7 +219,9 @@ func TestReplay(t *testing.T) {
 	must(t, l.Close())
 }
 
-func TestRefusals(t *testing.T) {
+func TestRefusals(t *testing.T) { onBoth(t, testRefusals) }
+
+func testRefusals(t *testing.T, create creating) {
 	s, l := create(t, "r1")
 	ctx := t.Context()
 	if err := l.Begin(ctx); !errors.Is(err, ErrNotQueued) {
@@ -262,7 +270,9 @@ func TestRefusals(t *testing.T) {
 	}
 }
 
-func TestCancelledCallerLosesNothing(t *testing.T) {
+func TestCancelledCallerLosesNothing(t *testing.T) { onBoth(t, testCancelledCallerLosesNothing) }
+
+func testCancelledCallerLosesNothing(t *testing.T, create creating) {
 	_, l := create(t, "r1")
 	planSmall(t, l)
 	ctx, cancel := context.WithCancelCause(t.Context())
@@ -286,7 +296,9 @@ func TestCancelledCallerLosesNothing(t *testing.T) {
 	}
 }
 
-func TestPlanMustBalance(t *testing.T) {
+func TestPlanMustBalance(t *testing.T) { onBoth(t, testPlanMustBalance) }
+
+func testPlanMustBalance(t *testing.T, create creating) {
 	tests := []struct {
 		name string
 		plan func(l *Ledger) error
@@ -325,7 +337,9 @@ func TestPlanMustBalance(t *testing.T) {
 	}
 }
 
-func TestEmptyInput(t *testing.T) {
+func TestEmptyInput(t *testing.T) { onBoth(t, testEmptyInput) }
+
+func testEmptyInput(t *testing.T, create creating) {
 	_, l := create(t, "r1")
 	ctx := t.Context()
 	must(t, l.PlanDone(ctx, 0, 0))
@@ -374,7 +388,9 @@ func TestFiguresAreWrittenEachSecond(t *testing.T) {
 
 // The result does not depend on how large the windows are, and windows become
 // smaller when the outcomes take too much room.
-func TestWindows(t *testing.T) {
+func TestWindows(t *testing.T) { onBoth(t, testWindows) }
+
+func testWindows(t *testing.T, create creating) {
 	_, l := create(t, "r1")
 	const rows = 40_000
 	long := strings.Repeat("e", 400)
@@ -429,7 +445,9 @@ func TestWindows(t *testing.T) {
 
 // What the input is like is known again: by this version, and of a ledger that
 // an older one has made.
-func TestMetaStored(t *testing.T) {
+func TestMetaStored(t *testing.T) { onBoth(t, testMetaStored) }
+
+func testMetaStored(t *testing.T, create creating) {
 	for _, header := range []string{"群组,账号", "\xc8\xba\xd7\xe9;\xd5\xcb\xba\xc5", ""} {
 		m := meta("r1")
 		m.Header, m.Encoding, m.Delimiter = header, "gb18030", ";"

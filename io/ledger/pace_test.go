@@ -17,7 +17,7 @@ func paceOf(t testing.TB, v *View) (list []Second) {
 }
 
 // paceNow is the pace as a reader of its own sees it.
-func paceNow(t *testing.T, s Store) []Second {
+func paceNow(t *testing.T, s store) []Second {
 	t.Helper()
 	l, err := s.OpenRead(t.Context(), "r1")
 	must(t, err)
@@ -28,7 +28,9 @@ func paceNow(t *testing.T, s Store) []Second {
 	return paceOf(t, v)
 }
 
-func TestPace(t *testing.T) {
+func TestPace(t *testing.T) { onBoth(t, testPace) }
+
+func testPace(t *testing.T, create creating) {
 	const at = 1_795_312_327
 	for _, test := range []struct {
 		name string
@@ -69,7 +71,9 @@ func TestPace(t *testing.T) {
 }
 
 // Another process resumes the run in the very second in which the last one ended.
-func TestPaceOfAResumedRun(t *testing.T) {
+func TestPaceOfAResumedRun(t *testing.T) { onBoth(t, testPaceOfAResumedRun) }
+
+func testPaceOfAResumedRun(t *testing.T, create creating) {
 	s, l := create(t, "r1")
 	planSmall(t, l)
 	ctx := t.Context()

@@ -219,6 +219,9 @@ func (l *Ledger) Pending(ctx context.Context) iter.Seq2[Chunk, error] {
 	return func(yield func(Chunk, error) bool) {
 		for last := int64(0); ; {
 			chunks, err := l.pending(ctx, last)
+			for since := time.Now(); err != nil && l.disk.again(ctx, err, since); {
+				chunks, err = l.pending(ctx, last)
+			}
 			if err != nil {
 				yield(Chunk{}, l.fail("read the plan", err))
 				return

@@ -55,12 +55,23 @@ func (s Store) NewRun(ctx context.Context, key string, now time.Time) string {
 		if !d.IsDir() || !runName.MatchString(name) || name[:runTimeLen] < id[:runTimeLen] {
 			continue
 		}
-		i := s.info(ctx, name)
-		if at, err := time.Parse(runTime, name[:runTimeLen]); err == nil && i.Err == nil && i.Meta.Key() == key {
-			id = NewRunID(at.Add(time.Millisecond))
+		if i := s.info(ctx, name); i.Err == nil && i.Meta.Key() == key {
+			id = behind(id, name)
 		}
 	}
 	return id
+}
+
+// behind is id, or one that comes behind the run called name if id does not.
+func behind(id, name string) string {
+	if !runName.MatchString(name) || name[:runTimeLen] < id[:runTimeLen] {
+		return id
+	}
+	at, err := time.Parse(runTime, name[:runTimeLen])
+	if err != nil {
+		return id
+	}
+	return NewRunID(at.Add(time.Millisecond))
 }
 
 // Store is a directory with a directory for each run, kept from other users.

@@ -18,6 +18,9 @@ const (
 // keep a commit under some 10 ms.
 const maxBatch = 256
 
+// maxBatchBytes bounds what was fetched in one commit.
+const maxBatchBytes = 2 << 20
+
 // writer is the one goroutine that changes a planned ledger. It gathers what
 // several workers want to commit: on the measuring machine a commit of one
 // change takes as long as one of sixty-four.
@@ -38,6 +41,7 @@ type change struct {
 	op     string
 	settle bool // what was kept before it must be on disk before it is
 	need   need
+	size   int                  // bytes that it brings, if they are many
 	apply  func(b *batch) error // may be called again, on another batch
 	done   chan error           // takes one
 }
@@ -141,11 +145,12 @@ func (w *writer) run() {
 
 // gather takes whatever waits besides c.
 func (w *writer) gather(c *change) []*change {
-	batch := []*change{c}
-	for len(batch) < maxBatch {
+	batch, size := []*change{c}, c.size
+	for len(batch) < maxBatch && size < maxBatchBytes {
 		select {
 		case c := <-w.queue:
 			batch = append(batch, c)
+			size += c.size
 		default:
 			return batch
 		}

@@ -1,0 +1,256 @@
+package ledger
+
+import (
+	"context"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+)
+
+// pgBatch is a transaction that commits a batch of changes.
+type pgBatch struct {
+	ctx     context.Context
+	d       *pgRun
+	tx      *pgTx
+	records map[int64]*record
+}
+
+const (
+	loadChunksSQL = `SELECT p.chunk, c.entries, CASE WHEN p.chunk = ANY($3) THEN c.nums END,
+			p.sent, p.doubt, p.replays, p.calls, p.retries, p.settled IS NOT NULL
+		FROM chatbatch_progress p JOIN chatbatch_chunk c ON c.run = p.run AND c.id = p.chunk
+		WHERE p.run = $1 AND p.chunk = ANY($2) ORDER BY p.chunk FOR UPDATE OF p`
+
+	loadEntriesSQL = `SELECT chunk, place, sent, doubt, calls, retries, outcome
+		FROM chatbatch_entry WHERE run = $1 AND chunk = ANY($2)
+		UNION ALL SELECT e.chunk, e.place, e.sent, e.doubt, e.calls, e.retries, e.outcome
+		FROM (SELECT DISTINCT chunk, place FROM unnest($3::bigint[], $4::bigint[]) AS u (chunk, place)) AS w
+		JOIN chatbatch_entry e ON e.run = $1 AND e.chunk = w.chunk AND e.place = w.place`
+)
+
+// needed is what the changes of a batch need, together.
+type needed struct{ chunks, rows, whole, entryOf, place []int64 }
+
+func neededBy(changes []*change) (w needed) {
+	all, rows, whole := map[int64]bool{}, map[int64]bool{}, map[int64]bool{}
+	for _, c := range changes {
+		n := c.need
+		if n.chunk == 0 {
+			continue
+		}
+		all[n.chunk] = true
+		if n.rows {
+			rows[n.chunk] = true
+		}
+		if n.entries {
+			whole[n.chunk] = true
+		}
+	}
+	for _, c := range changes {
+		if c.need.entry && !whole[c.need.chunk] {
+			w.entryOf, w.place = append(w.entryOf, c.need.chunk), append(w.place, int64(c.need.place))
+		}
+	}
+	sorted := func(m map[int64]bool) []int64 { return slices.AppendSeq(make([]int64, 0, len(m)), maps.Keys(m)) }
+	w.chunks, w.rows, w.whole = sorted(all), sorted(rows), sorted(whole)
+	return w
+}
+
+// load begins, and reads and locks all that the changes need.
+func (t *pgBatch) load(changes []*change) error {
+	w := neededBy(changes)
+	t.records = map[int64]*record{}
+	return t.tx.begin(t.ctx, func(q *pgx.Batch) {
+		if len(w.chunks) > 0 {
+			q.Queue(loadChunksSQL, t.d.no, w.chunks, w.rows).Query(t.readChunks)
+		}
+		if len(w.whole)+len(w.entryOf) > 0 {
+			q.Queue(loadEntriesSQL, t.d.no, w.whole, w.entryOf, w.place).Query(func(rows pgx.Rows) error {
+				return t.readEntries(rows, w.whole)
+			})
+		}
+	})
+}
+
+func (t *pgBatch) readChunks(rows pgx.Rows) error {
+	defer rows.Close()
+	for rows.Next() {
+		r := &record{known: true}
+		err := rows.Scan(&r.id, &r.entries, &r.nums, &r.sent, &r.doubt, &r.replays, &r.calls, &r.retries, &r.settled)
+		if err != nil {
+			return err
+		}
+		t.records[r.id] = r
+	}
+	return rows.Err()
+}
+
+func (t *pgBatch) readEntries(rows pgx.Rows, whole []int64) error {
+	defer rows.Close()
+	for rows.Next() {
+		var chunk int64
+		p := &part{known: true}
+		if err := rows.Scan(&chunk, &p.place, &p.sent, &p.doubt, &p.calls, &p.retries, &p.outcome); err != nil {
+			return err
+		}
+		if r := t.records[chunk]; r != nil {
+			r.put(p)
+		}
+	}
+	for _, chunk := range whole {
+		if r := t.records[chunk]; r != nil {
+			r.allParts = true
+		}
+	}
+	return rows.Err()
+}
+
+// record gives what load has read.
+func (t *pgBatch) record(n need, _ *record) (*record, error) {
+	r := t.records[n.chunk]
+	if r != nil && n.entry {
+		r.part(n.place)
+	}
+	return r, nil
+}
+
+func (t *pgBatch) lastSession() (last int64, err error) {
+	// Hosts that begin at once do so one after the other.
+	if _, err := t.tx.conn.Exec(t.ctx, "SELECT 1 FROM chatbatch_run WHERE no = $1 FOR UPDATE", t.d.no); err != nil {
+		return 0, err
+	}
+	err = t.tx.conn.QueryRow(t.ctx, "SELECT coalesce(max(id), 0) FROM chatbatch_session WHERE run = $1", t.d.no).Scan(&last)
+	return last, err
+}
+
+func (t *pgBatch) openChunks() (open int64, err error) {
+	err = t.tx.conn.QueryRow(t.ctx, `SELECT chunks - (SELECT coalesce(sum(settled), 0)::bigint FROM chatbatch_books WHERE run = no)
+		FROM chatbatch_run WHERE no = $1`, t.d.no).Scan(&open)
+	return open, err
+}
+
+// save queues what a batch has come to.
+func (t *pgBatch) save(b *batch) {
+	saveRecords(&t.tx.last, t.d.no, b.records)
+	saveSums(&t.tx.last, t.d.no, t.d.hand, b)
+	q, no := &t.tx.last, t.d.no
+	savePace(q, no, b.pace)
+	if len(b.keeps) > 0 {
+		var ids []int64
+		var data [][]byte
+		for _, k := range b.keeps {
+			ids, data = append(ids, k.id), append(data, k.data)
+		}
+		q.Queue("INSERT INTO chatbatch_kept (run, id, data) SELECT $1, * FROM unnest($2::bigint[], $3::bytea[])", no, ids, data)
+	}
+	now := time.Now().UnixMilli()
+	if b.begun != 0 {
+		q.Queue("INSERT INTO chatbatch_session (run, id, started, seen, state) VALUES ($1, $2, $3, $3, 'running')", no, b.begun, now)
+	}
+	for _, s := range b.beats {
+		q.Queue(`UPDATE chatbatch_session SET seen = $3, state = $4, seconds = $5, calls = $6, retries = $7, refused = $8, peak = $9
+			WHERE run = $1 AND id = $2`, no, s.session, now, string(s.state), s.seconds,
+			int64(s.Calls), int64(s.Retries), int64(s.Refused), int64(s.MaxCallsInOneSecond))
+	}
+	if b.state != "" {
+		q.Queue("UPDATE chatbatch_run SET state = $2, told = false WHERE no = $1", no, string(b.state))
+	}
+	if b.told {
+		q.Queue("UPDATE chatbatch_run SET told = true WHERE no = $1", no)
+	}
+	if b.dropped {
+		q.Queue("UPDATE chatbatch_run SET dropped = true WHERE no = $1", no)
+	}
+}
+
+// saveRecords queues the changes of chunks, a statement for all of them.
+func saveRecords(q *pgx.Batch, no int64, records map[int64]*record) {
+	var u struct {
+		chunk, sent, doubt, replays, calls, retries, settled []int64
+		outcomes, note                                       [][]byte
+	}
+	var e struct {
+		chunk, place, sent, doubt, calls, retries []int64
+		outcome                                   [][]byte
+	}
+	var folded, goneChunk, gonePlace []int64
+	for _, r := range records {
+		if r == nil {
+			continue
+		}
+		if r.folded {
+			folded = append(folded, r.id)
+		}
+		if r.changed {
+			u.chunk, u.sent, u.doubt, u.replays = append(u.chunk, r.id), append(u.sent, r.sent), append(u.doubt, r.doubt), append(u.replays, int64(r.replays))
+			u.calls, u.retries, u.settled = append(u.calls, r.calls), append(u.retries, r.retries), append(u.settled, r.at)
+			u.outcomes, u.note = append(u.outcomes, r.outcomes), append(u.note, r.note)
+		}
+		for _, p := range r.parts {
+			switch {
+			case p.removed:
+				goneChunk, gonePlace = append(goneChunk, r.id), append(gonePlace, int64(p.place))
+			case p.changed:
+				e.chunk, e.place, e.sent, e.doubt = append(e.chunk, r.id), append(e.place, int64(p.place)), append(e.sent, p.sent), append(e.doubt, p.doubt)
+				e.calls, e.retries, e.outcome = append(e.calls, p.calls), append(e.retries, p.retries), append(e.outcome, p.outcome)
+			}
+		}
+	}
+	if len(folded) > 0 {
+		q.Queue("DELETE FROM chatbatch_entry WHERE run = $1 AND chunk = ANY($2)", no, folded)
+	}
+	if len(goneChunk) > 0 {
+		q.Queue(`DELETE FROM chatbatch_entry e USING unnest($2::bigint[], $3::bigint[]) AS u (chunk, place)
+			WHERE e.run = $1 AND e.chunk = u.chunk AND e.place = u.place`, no, goneChunk, gonePlace)
+	}
+	if len(e.chunk) > 0 {
+		q.Queue(`INSERT INTO chatbatch_entry (run, chunk, place, sent, doubt, calls, retries, outcome)
+			SELECT $1, * FROM unnest($2::bigint[], $3::bigint[], $4::bigint[], $5::bigint[], $6::bigint[], $7::bigint[], $8::bytea[])
+			ON CONFLICT (run, chunk, place) DO UPDATE SET sent = excluded.sent, doubt = excluded.doubt,
+				calls = excluded.calls, retries = excluded.retries, outcome = excluded.outcome`,
+			no, e.chunk, e.place, e.sent, e.doubt, e.calls, e.retries, e.outcome)
+	}
+	if len(u.chunk) > 0 {
+		q.Queue(`UPDATE chatbatch_progress p SET sent = u.sent, doubt = u.doubt, replays = u.replays, calls = u.calls,
+				retries = u.retries, settled = nullif(u.settled, 0), outcomes = u.outcomes, note = u.note
+			FROM unnest($2::bigint[], $3::bigint[], $4::bigint[], $5::bigint[], $6::bigint[], $7::bigint[], $8::bigint[], $9::bytea[], $10::bytea[])
+				AS u (chunk, sent, doubt, replays, calls, retries, settled, outcomes, note)
+			WHERE p.run = $1 AND p.chunk = u.chunk`,
+			no, u.chunk, u.sent, u.doubt, u.replays, u.calls, u.retries, u.settled, u.outcomes, u.note)
+	}
+}
+
+// saveSums queues what comes to the books and the tally of a hand.
+func saveSums(q *pgx.Batch, no, hand int64, b *batch) {
+	if d := b.books; d != (delta{}) {
+		q.Queue(`INSERT INTO chatbatch_books AS b (run, hand, succeeded, failed, settled, replayed, calls, retries)
+			VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT (run, hand) DO UPDATE SET succeeded = b.succeeded + excluded.succeeded,
+				failed = b.failed + excluded.failed, settled = b.settled + excluded.settled, replayed = b.replayed + excluded.replayed,
+				calls = b.calls + excluded.calls, retries = b.retries + excluded.retries`,
+			no, hand, d.succeeded, d.failed, d.settled, d.replayed, d.calls, d.retries)
+	}
+	saveTally(q, no, hand, b.tally)
+}
+
+func saveTally(q *pgx.Batch, no, hand int64, tally map[tallyKey]tallyRow) {
+	for k, v := range tally {
+		q.Queue(`INSERT INTO chatbatch_tally AS t (run, hand, class, code, rows, example, error) VALUES ($1, $2, $3, $4, $5, $6, $7)
+			ON CONFLICT (run, hand, class, code) DO UPDATE SET rows = t.rows + excluded.rows`,
+			no, hand, k.class, int64(k.code), v.rows, v.example, []byte(v.error))
+	}
+}
+
+// savePace queues seconds. Each row is a statement of its own, since two of them may
+// be the same second.
+func savePace(q *pgx.Batch, no int64, pace []Second) {
+	for _, s := range pace {
+		q.Queue(`INSERT INTO chatbatch_pace AS p (run, second, calls, retries, refused, lanes, budget) VALUES ($1, $2, $3, $4, $5, $6, $7)
+			ON CONFLICT (run, second) DO UPDATE SET calls = p.calls + excluded.calls, retries = p.retries + excluded.retries,
+				refused = p.refused + excluded.refused, budget = greatest(p.budget, excluded.budget),
+				lanes = CASE WHEN p.budget = 0 THEN excluded.lanes WHEN excluded.budget = 0 THEN p.lanes
+					ELSE least(p.lanes, excluded.lanes) END`,
+			no, s.Unix, int64(s.Calls), int64(s.Retries), int64(s.Refused), int64(s.Lanes), int64(s.Budget))
+	}
+}
