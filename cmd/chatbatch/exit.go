@@ -23,7 +23,7 @@ const (
 	exitRefused     = 5  // the server refuses the run, resumable
 	exitInterrupted = 6  // resumable
 	exitUnbalanced  = 7  // the books do not balance
-	exitTryLater    = 75 // locked, the database of --limiter away, or --max-duration reached
+	exitTryLater    = 75 // locked, the database of --limiter or --ledger away, or --max-duration reached
 )
 
 // exitHelp is printed with the help of the commands that run jobs.
@@ -36,8 +36,8 @@ const exitHelp = `Exit codes:
   5   the server refuses the run: credentials, permission of the app (resumable)
   6   interrupted (resumable)
   7   the books do not balance
-  75  try later: locked, the database of --limiter away, or --max-duration
-      reached (resumable)`
+  75  try later: locked, the database of --limiter or --ledger away, or
+      --max-duration reached (resumable)`
 
 // A codedError ends the program with its code. Where err is nil nothing is
 // printed: it has been said.
@@ -108,7 +108,7 @@ func codeOf(err error) int {
 		return exitInput
 	case errors.Is(err, ledger.ErrUnbalanced):
 		return exitUnbalanced
-	case errors.Is(err, ledger.ErrLocked):
+	case errors.Is(err, ledger.ErrLocked), errors.Is(err, ledger.ErrUnreachable):
 		return exitTryLater
 	case state != 0:
 		return state

@@ -213,9 +213,9 @@ func (j *job) lockTarget(ctx, until context.Context) (unlock func(), err error) 
 	}
 	sum := sha256.Sum256([]byte("output\n" + real(j.target)))
 	key := hex.EncodeToString(sum[:])
-	unlock, err = j.store.Lock(ctx, key, false)
+	unlock, err = j.store.local().Lock(ctx, key, false)
 	if errors.Is(err, ledger.ErrLocked) {
-		unlock, err = j.store.Lock(until, key, true)
+		unlock, err = j.store.local().Lock(until, key, true)
 	}
 	return unlock, err
 }

@@ -25,7 +25,7 @@ type job struct {
 	*options
 	w     world
 	log   *slog.Logger
-	store ledger.Store
+	store shelf          // of its runs; from bounded on
 	flags *pflag.FlagSet // of its kind
 
 	// Of one job of a file; zero: it is the only job.
@@ -76,6 +76,7 @@ func newJob(cmd *cobra.Command, o *options, w world) (*job, error) {
 		return nil, err
 	}
 	o.note(cmd.Flags())
+	o.noteLedger(cmd.Flags())
 	if err := o.check(); err != nil {
 		return nil, err
 	}
@@ -87,7 +88,7 @@ func newJob(cmd *cobra.Command, o *options, w world) (*job, error) {
 	if err != nil && !o.dryRun { // that leaves nothing behind
 		return nil, err
 	}
-	return &job{options: o, w: w, log: log, store: ledger.Store{Dir: runs}, flags: cmd.Flags()}, nil
+	return &job{options: o, w: w, log: log, store: shelf{store: ledger.Store{Dir: runs}, Dir: runs}, flags: cmd.Flags()}, nil
 }
 
 // bounded calls do with a context that ends after --max-duration.
@@ -103,6 +104,14 @@ func (j *job) bounded(ctx context.Context, do func(context.Context) error) error
 		}
 	})
 	defer stop()
+	if j.dryRun { // it keeps nothing
+		return cutShort(ctx, do(ctx))
+	}
+	var err error
+	if j.store, err = j.ledgers.open(ctx, j.store.Dir, j.w.getenv, j.log); err != nil {
+		return cutShort(ctx, err)
+	}
+	defer j.store.close()
 	return cutShort(ctx, do(ctx))
 }
 

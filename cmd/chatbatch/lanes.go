@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"log/slog"
 	"net/http"
 	"net/url"
 	"os"
@@ -59,8 +58,7 @@ func limiterFlags() []string { return []string{"limiter", "limiter-file"} }
 
 // note notes where the flags come from, once they are set.
 func (o *sharers) note(flags *pflag.FlagSet) {
-	text, file := originOf(flags.Lookup("limiter")), originOf(flags.Lookup("limiter-file"))
-	o.from, o.both = cmp.Or(text, file), text != "" && file != ""
+	o.from, o.both = eitherOrigin(flags, "limiter", "limiter-file")
 }
 
 // checkSharers refuses what cannot say who shares the budget. It never quotes: a
@@ -88,37 +86,11 @@ func isDatabase(text string) bool {
 
 // who is who shares the budget: host, memory, or the address of a database.
 func (o *sharers) who(getenv func(string) string) (string, error) {
-	name, given, what := o.limiterFile, true, "--limiter-file"
-	if name == "" && o.from == "" {
-		if dir := getenv("CREDENTIALS_DIRECTORY"); dir != "" {
-			name, given, what = filepath.Join(dir, "chatbatch_limiter"), false, "chatbatch_limiter in $CREDENTIALS_DIRECTORY"
-			if _, err := os.Stat(name); errors.Is(err, os.ErrNotExist) {
-				name = ""
-			}
-		}
-	}
-	if name == "" {
-		return o.limiter, nil
-	}
-	text, err := readPrivate(strings.TrimPrefix(what, "--"), name, given)
+	text, what, err := addressOf(getenv, "limiter", o.limiter, o.limiterFile, o.from)
 	if err != nil {
 		return "", err
 	}
 	return text, checkLimiter(what, text)
-}
-
-// warnOfPassword tells who has written a password where others can read it.
-func (o *sharers) warnOfPassword(log *slog.Logger) {
-	if o.from != originArgument || !isDatabase(o.limiter) {
-		return
-	}
-	u, err := url.Parse(o.limiter)
-	if err != nil {
-		return // who opens the database says so
-	}
-	if _, has := u.User.Password(); has || u.Query().Has("password") {
-		log.Warn("the password in --limiter can be read by others on this host, in the list of its processes: put the address into a --limiter-file or CHATBATCH_LIMITER, or the password into PGPASSWORD or ~/.pgpass")
-	}
 }
 
 // lanes opens the limiter's store for a run. The simulator has a budget of its
@@ -144,7 +116,7 @@ func (j *job) lanes(sim bool) (open func(key string) (limiter.Lanes, error), dat
 	case who == limiterHost:
 		return limiter.File(dir), "", nil
 	}
-	j.warnOfPassword(j.log)
+	warnOfPassword(j.log, "limiter", j.limiter, j.from)
 	return limiter.Postgres(dir, limiter.Lease{URL: who, Host: hostName(), Log: j.log}), who, nil
 }
 

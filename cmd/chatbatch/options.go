@@ -95,13 +95,15 @@ func (o *care) add(fs *pflag.FlagSet) {
 
 // runs says where runs are kept and what to do with an earlier one.
 type runs struct {
-	runsDir  string
+	runsDir string
+	ledgers
 	fresh    bool
 	ifLocked string
 }
 
 func (o *runs) add(fs *pflag.FlagSet) {
 	addRunsDir(fs, &o.runsDir)
+	o.ledgers.add(fs)
 	fs.BoolVar(&o.fresh, "fresh", false, "begin a new run even if an earlier one of this command can be resumed")
 	addIfLocked(fs, &o.ifLocked)
 }
@@ -171,14 +173,15 @@ func (o *output) add(fs *pflag.FlagSet) {
 }
 
 // fromEnvironment sets the flags of cmd that were not given from CHATBATCH_<FLAG>.
-// Who is to share the budget has two flags: one that was given stands for both.
+// Who is to share the budget has two flags, and so has where runs are kept: one that
+// was given stands for both.
 func fromEnvironment(cmd *cobra.Command, getenv func(string) string) error {
 	var errs []error
 	before := changed(cmd.Flags())
 	cmd.Flags().VisitAll(func(f *pflag.Flag) {
 		name := variable(f.Name)
 		text := getenv(name)
-		if f.Changed || text == "" || f.Name == "help" || anyOf(limiterFlags(), f.Name, before) {
+		if f.Changed || text == "" || f.Name == "help" || anyOf(limiterFlags(), f.Name, before) || anyOf(ledgerFlags(), f.Name, before) {
 			return
 		}
 		came(f, originEnvironment)
@@ -221,7 +224,7 @@ func (o *options) check() error {
 	if _, err := limiter.ParseShare(o.share); err != nil {
 		return usage("--share: %w", err)
 	}
-	if err := o.checkSharers(); err != nil {
+	if err := errors.Join(o.checkSharers(), o.checkLedger()); err != nil {
 		return err
 	}
 	_, err := o.mapping()

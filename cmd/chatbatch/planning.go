@@ -102,7 +102,7 @@ func (j *job) sayChanged(m ledger.Meta, all []ledger.Info) {
 			what = "options"
 		}
 		j.log.Warn(fmt.Sprintf("run %s of %s has not ended, but had other %s: this is a new run, from the first row on. chatbatch resume %s%s goes on with the other",
-			i.Run, m.Input, what, i.Run, runsDirFlag(j.runsDir != "", j.store)), "settled", i.Books.Succeeded+i.Books.Failed, "rows", i.Books.Rows)
+			i.Run, m.Input, what, i.Run, storeFlags(j.runsDir != "", j.store)), "settled", i.Books.Succeeded+i.Books.Failed, "rows", i.Books.Rows)
 		return
 	}
 }
@@ -149,7 +149,7 @@ func (j *job) plan(ctx context.Context, m ledger.Meta, src *source) (*ledger.Led
 	if err != nil {
 		return nil, err
 	}
-	totals, err := j.planner(k, j.store.Path(m.Run)).Plan(ctx, in, l)
+	totals, err := j.planner(k, j.store.tempDir(m.Run)).Plan(ctx, in, l)
 	if err == nil {
 		err = l.PlanDone(ctx, totals.Rows, totals.Superseded)
 	}

@@ -19,7 +19,8 @@ func reportCommand(w world) *cobra.Command {
 		Short: "Make the reports of a run again from its ledger",
 		Long: `Make the reports of a run again from its ledger: failed.csv, unprocessed.csv
 (.jsonl or .xlsx, if the input was that), summary.json, pace.csv and report.html in the directory
-of the run, and the summary here. It works on a run of any state, also while it is
+of the run, and the summary here. With a --ledger in a database that directory is one
+of this host, too: --runs-dir says where. It works on a run of any state, also while it is
 under way.
 
 report.html is one page with all of it, for a browser: it opens without a network,
@@ -29,7 +30,7 @@ pace.csv has a line for each second: how many calls left, how many of them were
 retries, how many answers refused a call for its frequency, and how many lanes
 were usable. A second is left out in which nothing of this happened.`,
 		Args: cobra.ExactArgs(1),
-	}, func(ctx context.Context, s ledger.Store, args []string) error {
+	}, func(ctx context.Context, s shelf, args []string) error {
 		l, err := s.OpenRead(ctx, args[0])
 		if errors.Is(err, ledger.ErrNoRun) {
 			return noRun(args[0], s)
@@ -42,6 +43,9 @@ were usable. A second is left out in which nothing of this happened.`,
 		usual, err := runsIn("", w.getenv)
 		named := err != nil || s.Dir != usual
 		next := func(sum ledger.Summary) report.Next { return nextStep(s, named, m.Options["output"], m, sum) }
+		if err := s.lodge(args[0]); err != nil {
+			return err
+		}
 		if err := writeReports(ctx, l, dir, next); err != nil {
 			return err
 		}

@@ -38,6 +38,7 @@ be there any more; credentials, pace and guards are those given now.
 	o.pace.add(fs)
 	o.care.add(fs)
 	addRunsDir(fs, &o.runsDir)
+	o.ledgers.add(fs)
 	addIfLocked(fs, &o.ifLocked)
 	fs.StringVarP(&o.instead, "output", "o", "", "file of an export, instead of the one it was begun with")
 	o.output.add(fs)
@@ -141,10 +142,10 @@ func (j *job) resumable(ctx context.Context, args []string) (ledger.Meta, error)
 	if len(args) == 1 {
 		return ledger.Meta{}, noRun(args[0], j.store)
 	}
-	return ledger.Meta{}, usage("no run in %s waits to be resumed", j.store.Dir)
+	return ledger.Meta{}, usage("no run in %s waits to be resumed", j.store)
 }
 
 // noRun is the error of a name that no run has.
-func noRun(run string, s ledger.Store) error {
-	return usage("there is no run %s in %s; see: chatbatch runs list", run, s.Dir)
+func noRun(run string, s shelf) error {
+	return usage("there is no run %s in %s; see: chatbatch runs list", run, s)
 }

@@ -16,33 +16,16 @@ import (
 
 func runsCommand(w world) *cobra.Command {
 	return family(
-		&cobra.Command{Use: "runs", Short: "List, show and remove the runs of this host"},
+		&cobra.Command{Use: "runs", Short: "List, show and remove the runs of this host, or of a database"},
 		runsListCommand(w), runsShowCommand(w), runsPruneCommand(w),
 	)
-}
-
-// storeCommand makes a command on the directory of the runs.
-func storeCommand(w world, cmd *cobra.Command, do func(context.Context, ledger.Store, []string) error) *cobra.Command {
-	var dir string
-	addRunsDir(cmd.Flags(), &dir)
-	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		if err := fromEnvironment(cmd, w.getenv); err != nil {
-			return err
-		}
-		runs, err := runsIn(dir, w.getenv)
-		if err != nil {
-			return err
-		}
-		return do(cmd.Context(), ledger.Store{Dir: runs}, args)
-	}
-	return cmd
 }
 
 func runsListCommand(w world) *cobra.Command {
 	var asJSON bool
 	cmd := storeCommand(w, &cobra.Command{
 		Use: "list", Short: "List the runs, newest last", Args: cobra.NoArgs,
-	}, func(ctx context.Context, s ledger.Store, _ []string) error {
+	}, func(ctx context.Context, s shelf, _ []string) error {
 		infos, err := s.List(ctx)
 		if err != nil {
 			return err
@@ -99,7 +82,7 @@ func listJSON(w world, infos []ledger.Info) error {
 func runsShowCommand(w world) *cobra.Command {
 	return storeCommand(w, &cobra.Command{
 		Use: "show RUN", Short: "Show the books of a run as they are now", Args: cobra.ExactArgs(1),
-	}, func(ctx context.Context, s ledger.Store, args []string) error {
+	}, func(ctx context.Context, s shelf, args []string) error {
 		l, err := s.OpenRead(ctx, args[0])
 		if errors.Is(err, ledger.ErrNoRun) {
 			return noRun(args[0], s)
@@ -123,7 +106,7 @@ published yet too, unless --unfinished says otherwise; so does one that cannot b
 
 With --force, what killed processes have left and what belongs to no run goes as well:
 locks that nobody holds, and rests of runs.`,
-	}, func(ctx context.Context, s ledger.Store, _ []string) error {
+	}, func(ctx context.Context, s shelf, _ []string) error {
 		infos, err := s.List(ctx)
 		if err != nil {
 			return err
@@ -169,7 +152,7 @@ func old(i ledger.Info, age time.Duration, unfinished bool) bool {
 }
 
 // pruneRun removes a run unless a process works on it.
-func pruneRun(ctx context.Context, s ledger.Store, i ledger.Info) error {
+func pruneRun(ctx context.Context, s shelf, i ledger.Info) error {
 	unlock, err := s.Lock(ctx, i.Meta.Key(), false)
 	if err != nil {
 		return fmt.Errorf("remove %s: %w", i.Run, err)

@@ -141,6 +141,9 @@ func (j *job) books(until context.Context, l *ledger.Ledger) (ledger.Summary, er
 		}
 	}
 	m := l.Meta()
+	if err := j.store.lodge(m.Run); err != nil {
+		return ledger.Summary{}, err
+	}
 	sum, err := report.Write(ctx, l, j.store.Path(m.Run), func(s ledger.Summary) report.Next { return j.next(m, s) })
 	if err != nil {
 		return sum, err
@@ -194,7 +197,7 @@ func (j *job) next(m ledger.Meta, s ledger.Summary) report.Next {
 
 // nextStep says what can be done after a run in store; named says that its
 // directory must be named, and target is the file of an export.
-func nextStep(store ledger.Store, named bool, target string, m ledger.Meta, s ledger.Summary) report.Next {
+func nextStep(store shelf, named bool, target string, m ledger.Meta, s ledger.Summary) report.Next {
 	var command string
 	switch {
 	case s.State != ledger.Finished:
@@ -210,15 +213,15 @@ func nextStep(store ledger.Store, named bool, target string, m ledger.Meta, s le
 			command += " -o " + quoted(retryName(target))
 		}
 	}
-	return report.Next{Command: command + runsDirFlag(named, store)}
+	return report.Next{Command: command + storeFlags(named, store)}
 }
 
-// runsDirFlag is the end of a command that needs the directory of the runs.
-func runsDirFlag(named bool, store ledger.Store) string {
+// storeFlags is the end of a command that needs the runs of a store.
+func storeFlags(named bool, store shelf) string {
 	if !named {
-		return ""
+		return store.flag
 	}
-	return " --runs-dir " + quoted(store.Dir)
+	return store.flag + " --runs-dir " + quoted(store.Dir)
 }
 
 // quoted writes a word for a shell.

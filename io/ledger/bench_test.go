@@ -79,50 +79,80 @@ func settleAll(t testing.TB, l *Ledger, callers int) (chunks int) {
 	return chunks
 }
 
+// benchBoth measures each kind of store. PG_BENCH is the address of a database whose
+// server syncs, as that of the tests does not; it must be empty.
+func benchBoth(b *testing.B, bench func(b *testing.B, create creating)) {
+	b.Run("file", func(b *testing.B) {
+		bench(b, func(t testing.TB, run string) (store, *Ledger) { return create(t, run) })
+	})
+	b.Run("postgres", func(b *testing.B) {
+		var s *heldStore
+		var runs int
+		bench(b, func(t testing.TB, run string) (store, *Ledger) {
+			if s == nil {
+				s = newHeldStore(b)
+			}
+			runs++
+			l, err := s.Create(t.Context(), meta(fmt.Sprint(run, "-", runs)))
+			must(t, err)
+			t.Cleanup(func() { l.Close() })
+			return s, l
+		})
+	})
+}
+
 func BenchmarkPlan(b *testing.B) {
 	const rows = 500_000
-	for b.Loop() {
-		_, l := create(b, "r1")
-		planMany(b, l, rows, false)
-		must(b, l.Close())
-	}
-	b.ReportMetric(float64(b.N*rows)/b.Elapsed().Seconds(), "rows/s")
+	benchBoth(b, func(b *testing.B, create creating) {
+		for b.Loop() {
+			_, l := create(b, "r1")
+			planMany(b, l, rows, false)
+			must(b, l.Close())
+		}
+		b.ReportMetric(float64(b.N*rows)/b.Elapsed().Seconds(), "rows/s")
+	})
 }
 
 // One operation is a chunk of 500, sent and settled: two durable changes.
 func BenchmarkSettle(b *testing.B) {
-	for _, callers := range []int{1, 16, 64} {
-		b.Run(fmt.Sprint(callers), func(b *testing.B) {
-			_, l := create(b, "r1")
-			planMany(b, l, b.N*500, false)
-			must(b, l.Begin(b.Context()))
-			b.ResetTimer()
-			settleAll(b, l, callers)
-			b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "chunks/s")
-		})
-	}
+	benchBoth(b, func(b *testing.B, create creating) {
+		for _, callers := range []int{1, 16, 64} {
+			b.Run(fmt.Sprint(callers), func(b *testing.B) {
+				_, l := create(b, "r1")
+				planMany(b, l, b.N*500, false)
+				must(b, l.Begin(b.Context()))
+				b.ResetTimer()
+				settleAll(b, l, callers)
+				b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "chunks/s")
+			})
+		}
+	})
 }
 
 // One operation is an entry, sent and settled by itself: two durable changes.
 // Chunks of 500 are folded in between.
 func BenchmarkSettleEntries(b *testing.B) {
-	for _, callers := range []int{1, 16, 64} {
-		b.Run(fmt.Sprint(callers), func(b *testing.B) {
-			_, l := create(b, "r1")
-			planMany(b, l, b.N, false)
-			must(b, l.Begin(b.Context()))
-			b.ResetTimer()
-			for c, err := range l.Pending(b.Context()) {
-				must(b, err)
-				settleEntries(b, l, c, callers)
-			}
-			b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "entries/s")
-		})
-	}
+	benchBoth(b, func(b *testing.B, create creating) {
+		for _, callers := range []int{1, 16, 64} {
+			b.Run(fmt.Sprint(callers), func(b *testing.B) {
+				_, l := create(b, "r1")
+				planMany(b, l, b.N, false)
+				must(b, l.Begin(b.Context()))
+				b.ResetTimer()
+				for c, err := range l.Pending(b.Context()) {
+					must(b, err)
+					settleEntries(b, l, c, callers)
+				}
+				b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "entries/s")
+			})
+		}
+	})
 }
 
 // One operation is a group of an export: 64 KiB kept, and a durable change.
-func BenchmarkKeepAndSettle(b *testing.B) {
+func BenchmarkKeepAndSettle(b *testing.B) { benchBoth(b, benchKeepAndSettle) }
+
+func benchKeepAndSettle(b *testing.B, create creating) {
 	_, l := create(b, "r1")
 	planMany(b, l, b.N*500, false)
 	must(b, l.Begin(b.Context()))

@@ -62,13 +62,17 @@ var server = struct {
 	schemas atomic.Int64
 }{}
 
-// pgURL is the address of an empty schema.
+// pgURL is the address of an empty schema, of the server of the tests or that of
+// PG_BENCH.
 func pgURL(t testing.TB) string {
 	t.Helper()
-	s := pgServer(t)
+	url := os.Getenv("PG_BENCH")
+	if url == "" {
+		url = pgServer(t).URL()
+	}
 	name := fmt.Sprintf("l%d", server.schemas.Add(1))
-	pgExec(t, s.URL(), "CREATE SCHEMA "+name)
-	return s.URL() + "&search_path=" + name
+	pgExec(t, url, "DROP SCHEMA IF EXISTS "+name+" CASCADE; CREATE SCHEMA "+name)
+	return url + "&search_path=" + name
 }
 
 // pgServer starts the server, once.
@@ -112,7 +116,7 @@ func pgExec(t testing.TB, url, statement string) {
 	conn, err := pgx.Connect(ctx, url)
 	must(t, err)
 	defer conn.Close(ctx)
-	_, err = conn.Exec(ctx, statement)
+	_, err = conn.Exec(ctx, statement, pgx.QueryExecModeSimpleProtocol)
 	must(t, err)
 }
 

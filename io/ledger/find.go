@@ -21,7 +21,7 @@ func (s Store) List(ctx context.Context) ([]Info, error) {
 	}
 	var list []Info
 	for _, d := range dirs { // in order of their names, and so of time
-		if !d.IsDir() || !plainName.MatchString(d.Name()) || s.unnamed(d.Name()) {
+		if !d.IsDir() || !plainName.MatchString(d.Name()) || s.unnamed(d.Name()) || s.isLodging(d.Name()) {
 			continue
 		}
 		list = append(list, s.info(ctx, d.Name()))

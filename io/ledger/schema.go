@@ -163,6 +163,9 @@ func checkFile(path string) error {
 		if readKey(path) != "" {
 			return fmt.Errorf("%w: the file is missing", ErrDamaged)
 		}
+		if _, err := os.Stat(filepath.Join(filepath.Dir(path), elsewhereName)); err == nil {
+			return fmt.Errorf("%w here: its ledger is in a database (--ledger)", ErrNoRun)
+		}
 		return fmt.Errorf("%w: %s is missing", ErrNoRun, path)
 	}
 	if err != nil {

@@ -84,3 +84,37 @@ func (s Store) Remove(_ context.Context, run string) error {
 	}
 	return err
 }
+
+// elsewhereName marks a directory that has no ledger, but the reports of a run whose
+// ledger is in a database.
+const elsewhereName = "ledger.elsewhere"
+
+// isLodging says that a directory is one of those.
+func (s Store) isLodging(run string) bool {
+	_, err := os.Stat(filepath.Join(s.Path(run), elsewhereName))
+	return err == nil
+}
+
+// Lodge makes the directory for the reports of a run that this store does not have:
+// its ledger is in a database.
+func (s Store) Lodge(run string) error {
+	dir, db, err := s.path(run)
+	if err != nil {
+		return err
+	}
+	if err := makeDirs(s.Dir, dir); err != nil && !errors.Is(err, fs.ErrExist) {
+		return err
+	}
+	if _, err := os.Stat(db); err == nil {
+		return fmt.Errorf("%s has the ledger of a run of this name", dir)
+	}
+	return os.WriteFile(filepath.Join(dir, elsewhereName), []byte("the ledger of this run is in a database: see --ledger\n"), 0o600)
+}
+
+// Unlodge removes the directory that Lodge has made, with the reports, if there is one.
+func (s Store) Unlodge(run string) error {
+	if _, _, err := s.path(run); err != nil || !s.isLodging(run) {
+		return err
+	}
+	return os.RemoveAll(s.Path(run))
+}
