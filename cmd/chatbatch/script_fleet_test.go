@@ -11,6 +11,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/rogpeppe/go-internal/testscript"
 
+	"chatbatch/io/ledger"
 	"chatbatch/limiter/pgtest"
 )
 
@@ -21,6 +22,9 @@ import (
 //	sql STATEMENT       to the database, as its owner
 //	away, back          the database cannot be reached; it can again
 //	stalled DURATION    the API gets no call for that long
+//	kept                $RUN is the newest run of the database, and $DIR the
+//	                    directory of its reports on this host
+//	kill                SIGKILL to the command in the background
 func TestScriptFleet(t *testing.T) {
 	server := pgtest.Start(t)
 	testscript.Run(t, testscript.Params{
@@ -48,6 +52,7 @@ func TestScriptFleet(t *testing.T) {
 func fleetCommands() map[string]scriptCommand {
 	all := scriptCommands()
 	all["sql"], all["away"], all["back"], all["stalled"] = askSQL, away, back, stalled
+	all["kept"], all["kill"] = kept, killed
 	return all
 }
 
@@ -109,4 +114,29 @@ func stalled(ts *testscript.TestScript, neg bool, args []string) {
 	if more := stageOf(ts).sim.Counts().Calls - before; more > 0 {
 		ts.Fatalf("got %d calls within %v", more, wait)
 	}
+}
+
+func kept(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 0 {
+		ts.Fatalf("usage: kept")
+	}
+	p, err := ledger.OpenPostgres(context.Background(), ledger.PostgresOptions{URL: stageOf(ts).database})
+	ts.Check(err)
+	defer p.Close()
+	infos, err := p.List(context.Background())
+	ts.Check(err)
+	if len(infos) == 0 {
+		ts.Fatalf("there is no run in the database")
+	}
+	run := infos[len(infos)-1].Run
+	ts.Setenv("RUN", run)
+	ts.Setenv("DIR", filepath.Join(ts.Getenv("XDG_STATE_HOME"), "chatbatch", "runs", run))
+}
+
+func killed(ts *testscript.TestScript, neg bool, args []string) {
+	background := ts.BackgroundCmds()
+	if neg || len(args) != 0 || len(background) != 1 {
+		ts.Fatalf("usage: kill, with one command in the background")
+	}
+	ts.Check(background[0].Process.Kill())
 }

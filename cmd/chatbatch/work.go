@@ -133,6 +133,9 @@ func (b *begun) session() ledger.Session {
 // summary. They are written whatever ended the run, the end of until included.
 func (j *job) books(until context.Context, l *ledger.Ledger) (ledger.Summary, error) {
 	ctx := context.WithoutCancel(until)
+	if err := j.store.lodge(l.Meta().Run); err != nil {
+		return ledger.Summary{}, err
+	}
 	var published string
 	if isExport(l.Meta().Kind) && l.State() == ledger.Finished {
 		var err error
@@ -141,9 +144,6 @@ func (j *job) books(until context.Context, l *ledger.Ledger) (ledger.Summary, er
 		}
 	}
 	m := l.Meta()
-	if err := j.store.lodge(m.Run); err != nil {
-		return ledger.Summary{}, err
-	}
 	sum, err := report.Write(ctx, l, j.store.Path(m.Run), func(s ledger.Summary) report.Next { return j.next(m, s) })
 	if err != nil {
 		return sum, err

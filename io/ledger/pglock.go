@@ -14,8 +14,8 @@ import (
 // last shown a sign of life, by the database's clock alone. The holder shows one
 // each leaseBeat, and with every commit.
 const (
-	leaseTime = 10 * time.Second
-	leaseBeat = 2 * time.Second
+	leaseTime = 6 * time.Second
+	leaseBeat = time.Second
 	leasePoll = 250 * time.Millisecond // between tries while waiting
 )
 
