@@ -70,7 +70,7 @@ func (v *pgLook) tally(ctx context.Context) ([]Example, error) {
 	// Of several hands the first example is the one that is shown.
 	rows, err := v.conn.Query(ctx, `SELECT class, code, (sum(rows))::bigint, min(example),
 			(array_agg(error ORDER BY example))[1]
-		FROM chatbatch_tally WHERE run = $1 GROUP BY class, code ORDER BY class COLLATE "C", code`, v.d.no)
+		FROM chatbatch_tally WHERE run = $1 GROUP BY class, code ORDER BY class, code`, v.d.no)
 	if err != nil {
 		return nil, v.said(ctx, err)
 	}

@@ -16,6 +16,7 @@ type pgRun struct {
 	no   int64
 	run  string
 	by   *lease // nil if it is open for reading
+	own  bool   // by is nobody's else, and ends with it
 	hand int64  // 0 if it is open for reading, or being planned
 
 	fetched atomic.Int64 // how much this hand has fetched, in pieces
@@ -40,8 +41,8 @@ func (d *pgRun) fail(op string, err error) error {
 	}
 	hint := ""
 	switch {
-	case errors.Is(err, pgx.ErrNoRows):
-		err = fmt.Errorf("%w: what always stands there is not there", ErrDamaged)
+	case isOdd(err):
+		err = fmt.Errorf("%w: %w", ErrDamaged, err)
 		fallthrough
 	case errors.Is(err, ErrDamaged):
 		hint = "restore the database from a copy, or start a new run with --fresh"
@@ -59,25 +60,59 @@ func (d *pgRun) again(ctx context.Context, err error, since time.Time) bool {
 	return d.p.wait(ctx, err, since, 3)
 }
 
-func (d *pgRun) close(context.Context) error { return nil }
+func (d *pgRun) close(context.Context) error {
+	if d.own {
+		d.by.unlock()
+	}
+	return nil
+}
 
 // commit makes changes durable in one transaction of two trips to the server: one
 // reads and locks what the changes need, the other writes what they come to.
 func (d *pgRun) commit(ctx context.Context, l *Ledger, changes []*change, errs []error) (b *batch, err error) {
-	limit := askTime
-	err = d.p.durably(ctx, d.by, limit, func(ctx context.Context, tx *pgTx) error {
-		clear(errs)
-		t := &pgBatch{ctx: ctx, d: d, tx: tx}
-		if err := t.load(changes); err != nil {
+	err = d.p.durably(ctx, d.by, askTime, func(ctx context.Context, tx *pgTx) error {
+		t := &pgBatch{ctx: ctx, d: d, conn: tx.conn}
+		if err := tx.begin(ctx, func(q *pgx.Batch) { t.questions(q, changes) }); err != nil {
 			return err
 		}
+		clear(errs)
 		if b = l.apply(t, changes, errs); b.err != nil {
 			return b.err
 		}
-		t.save(b)
+		d.save(&tx.last, b)
 		return nil
 	})
 	return b, err
+}
+
+// SettleTx is [Ledger.SettleWith] within a transaction of the caller's, for a run in a
+// database: the chunk is settled when that is committed. Whoever gave the chunk to this
+// host is told in the same transaction that it is done. What was kept before is in the
+// database before.
+func (l *Ledger) SettleTx(ctx context.Context, tx pgx.Tx, chunk int64, outcomes []Outcome, note []byte, c Cost) error {
+	op := fmt.Sprintf("settle chunk %d", chunk)
+	d, ok := l.disk.(*pgRun)
+	if !ok || l.readOnly || l.write == nil {
+		return fmt.Errorf("%s: run %s is not open for work in a database", op, l.meta.Run)
+	}
+	s := newSettlement(l.owner(), chunk, outcomes, note, c)
+	changes := []*change{{op: op, need: s.needs(), apply: s.apply}}
+	t := &pgBatch{ctx: ctx, d: d, conn: tx.Conn()}
+	var ask, last pgx.Batch
+	ask.Queue(settingsSQL)
+	t.questions(&ask, changes)
+	err := tx.SendBatch(ctx, &ask).Close()
+	if err == nil {
+		errs := make([]error, 1)
+		b := l.reckon(t, changes, errs)
+		if err = errors.Join(b.err, errs[0]); err == nil {
+			d.save(&last, b)
+			err = tx.SendBatch(ctx, &last).Close()
+		} else {
+			err = ours{err}
+		}
+	}
+	return l.fail(op, d.p.explain(ctx, err))
 }
 
 // keep goes the way of all changes: it is on disk when it returns.

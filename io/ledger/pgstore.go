@@ -50,18 +50,43 @@ func (d *pgRun) takeHand(ctx context.Context) error {
 // Open opens the ledger of a planned run to go on with it. The caller holds the lock of
 // its key.
 func (p *Postgres) Open(ctx context.Context, run string) (*Ledger, error) {
+	return p.open(ctx, run, func(d *pgRun, key string) (err error) {
+		d.by, err = p.held(key)
+		return err
+	})
+}
+
+// Join opens the ledger of a planned run for one of several hosts that work on it side by
+// side. Whoever gives them their chunks sees to it that no two have the same.
+func (p *Postgres) Join(ctx context.Context, run string) (*Ledger, error) {
+	return p.open(ctx, run, func(d *pgRun, _ string) error {
+		key := "hand-" + newHolder() // it bears the numbers of commits, and locks nothing
+		_, err := p.Lock(ctx, key, false)
+		if err == nil {
+			d.own = true
+			d.by, err = p.held(key)
+		}
+		return err
+	})
+}
+
+func (p *Postgres) open(ctx context.Context, run string, lock func(d *pgRun, key string) error) (*Ledger, error) {
 	l, err := p.OpenRead(ctx, run)
 	if err != nil {
 		return nil, err
 	}
 	d := l.disk.(*pgRun)
-	if d.by, err = p.held(l.meta.Key()); err == nil && l.state == Planning {
+	if l.state == Planning {
 		err = ErrNotPlanned
+	}
+	if err == nil {
+		err = lock(d, l.meta.Key())
 	}
 	if err == nil {
 		err = d.takeHand(ctx)
 	}
 	if err != nil {
+		_ = d.close(ctx) // it never fails
 		return nil, d.fail("open", err)
 	}
 	l.readOnly = false
@@ -180,7 +205,8 @@ func (p *Postgres) NewRun(ctx context.Context, key string, now time.Time) string
 	id := NewRunID(now)
 	var newest string
 	err := p.ask(ctx, func(ctx context.Context) error {
-		return p.readers.QueryRow(ctx, "SELECT coalesce(max(run), '') FROM chatbatch_run WHERE key = $1", key).Scan(&newest)
+		return p.readers.QueryRow(ctx, `SELECT coalesce(max(run), '') FROM chatbatch_run
+			WHERE key = $1 AND run ~ '^[0-9]{8}T[0-9]{6}[.][0-9]{3}Z-[0-9a-f]{6}$'`, key).Scan(&newest)
 	})
 	if err != nil {
 		return id // whoever makes the run finds out
@@ -228,7 +254,7 @@ func (p *Postgres) Remove(ctx context.Context, run string) error {
 
 // Sweep removes locks that have ended.
 func (p *Postgres) Sweep() {
-	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+	ctx, cancel := context.WithTimeout(p.base, time.Second)
 	defer cancel()
 	// They are in nobody's way: who wants one takes it.
 	_, _ = p.pool.Exec(ctx, "DELETE FROM chatbatch_lock WHERE until < clock_timestamp() - interval '1 hour'")
