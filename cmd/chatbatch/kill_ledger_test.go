@@ -1,6 +1,7 @@
 package main
 
 import (
+	"encoding/json"
 	"testing"
 
 	"chatbatch/io/ledger"
@@ -52,5 +53,41 @@ func TestKillWithDatabase(t *testing.T) {
 	k.check(p.end(t))
 	if left := len(k.runs()); left != 1 {
 		t.Errorf("%d runs", left)
+	}
+}
+
+// TestSameCommandOnThreeHosts gives a command on three hosts at once. One works on the
+// run, the others wait for it, and then begin one of their own: no run is two hosts'.
+func TestSameCommandOnThreeHosts(t *testing.T) {
+	t.Parallel()
+	server := pgtest.Start(t)
+	if _, err := ledger.MigratePostgres(t.Context(), server.URL()); err != nil {
+		t.Fatal(err)
+	}
+	k := newKilling(t, 40)
+	k.env = []string{"CHATBATCH_LEDGER=" + server.URL(), "CHATBATCH_IF_LOCKED=wait"}
+	hosts := make([]*process, 3)
+	for i := range hosts {
+		k.env = append(k.env, "XDG_STATE_HOME="+t.TempDir())
+		hosts[i] = k.program()
+	}
+	for _, p := range hosts {
+		stdout, code := p.end(t)
+		var sum ledger.Summary
+		if err := json.Unmarshal([]byte(stdout), &sum); err != nil || code != exitFailed {
+			t.Fatalf("exit code %d, %v; it said:\n%s", code, err, p.stderr.String())
+		}
+		k.checkBooks(sum)
+		if sum.Replayed != 0 {
+			t.Errorf("got %+v", sum)
+		}
+	}
+	p, err := ledger.OpenPostgres(t.Context(), ledger.PostgresOptions{URL: server.URL()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer p.Close()
+	if list, err := p.List(t.Context()); err != nil || len(list) != len(hosts) {
+		t.Errorf("got %d runs, %v", len(list), err)
 	}
 }

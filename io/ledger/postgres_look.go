@@ -22,8 +22,9 @@ type pgLook struct {
 
 const lookSQL = `BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY`
 
-// lookSettingsSQL says that whoever looks may take its time between two questions.
-const lookSettingsSQL = `SELECT set_config('idle_in_transaction_session_timeout', '0', true),
+// lookSettingsSQL lets whoever looks take its time between two questions, but not for
+// ever: who has died keeps the database from cleaning up.
+const lookSettingsSQL = `SELECT set_config('idle_in_transaction_session_timeout', '1h', true),
 	set_config('enable_seqscan', 'off', true), set_config('enable_bitmapscan', 'off', true),
 	set_config('enable_hashjoin', 'off', true), set_config('enable_mergejoin', 'off', true)`
 
