@@ -53,8 +53,8 @@ func neededBy(changes []*change) (w needed) {
 			w.entryOf, w.place = append(w.entryOf, c.need.chunk), append(w.place, int64(c.need.place))
 		}
 	}
-	sorted := func(m map[int64]bool) []int64 { return slices.AppendSeq(make([]int64, 0, len(m)), maps.Keys(m)) }
-	w.chunks, w.rows, w.whole = sorted(all), sorted(rows), sorted(whole)
+	list := func(m map[int64]bool) []int64 { return slices.AppendSeq(make([]int64, 0, len(m)), maps.Keys(m)) } // never nil: that would be NULL
+	w.chunks, w.rows, w.whole = list(all), list(rows), list(whole)
 	return w
 }
 

@@ -157,7 +157,8 @@ func (v *pgLook) selectChunks(s selection, after chunkRow) (query string, args [
 		order = "c.lo, c.id"
 		where = append(where, "(c.lo, c.id) > ("+arg(after.lo)+", "+arg(after.id)+")")
 	} else {
-		where = append(where, "c.id > "+arg(after.id))
+		a := arg(after.id)
+		where = append(where, "c.id > "+a, "p.chunk > "+a) // whichever table is walked
 	}
 	if s.hi > 0 {
 		where = append(where, "c.hi >= "+arg(s.lo)+" AND c.lo < "+arg(s.hi))

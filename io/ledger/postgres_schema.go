@@ -152,6 +152,11 @@ CREATE TABLE chatbatch_kept ( -- what chunks brought home
 	PRIMARY KEY (run, id)
 );
 ALTER TABLE chatbatch_kept ALTER data SET STORAGE EXTERNAL; -- it is compressed already
+DO $$ BEGIN -- planning takes half the time where the server has LZ4 (since version 14)
+	EXECUTE 'ALTER TABLE chatbatch_source ALTER data SET COMPRESSION lz4';
+	EXECUTE 'ALTER TABLE chatbatch_chunk ALTER asks SET COMPRESSION lz4';
+EXCEPTION WHEN OTHERS THEN NULL;
+END $$;
 `
 
 // partTables are those with the parts of runs, by number.
