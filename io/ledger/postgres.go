@@ -104,6 +104,7 @@ func newPostgres(ctx context.Context, o PostgresOptions) (*Postgres, error) {
 		p.readers, err = newPool(ctx, o.URL, cfg.RuntimeParams, 4)
 	}
 	if err != nil {
+		p.Close()
 		return nil, p.at.Say("the connection string cannot be used") // what pgx says may quote it
 	}
 	return p, nil
