@@ -3,19 +3,26 @@ package main
 import (
 	"context"
 	"runtime/debug"
+	"time"
 
 	"github.com/spf13/cobra"
 )
 
 // run is the program: it returns the exit code.
 func run(ctx context.Context, args []string, w world) int {
+	w.ending = &ending{}
+	stop := context.AfterFunc(ctx, func() { w.ending.stopped.Store(time.Now().UnixNano()) })
+	defer stop()
 	root := rootCommand(w)
 	root.SetArgs(args)
 	root.SetIn(w.stdin)
 	root.SetOut(w.stdout)
 	root.SetErr(w.stderr)
 	cmd, err := root.ExecuteContextC(ctx)
-	return exitCode(fromVariables(cmd.Flags(), cutShort(ctx, err)), w.stderr)
+	err = fromVariables(cmd.Flags(), cutShort(ctx, err))
+	code := exitCode(err, w.stderr)
+	w.ending.tell(ctx, cmd, w, code, err)
+	return code
 }
 
 func rootCommand(w world) *cobra.Command {
