@@ -120,7 +120,7 @@ func TestSecretsOfHook(t *testing.T) {
 			fmt.Fprintf(w, `{"errcode":1,"errmsg":%q}`, r.URL)
 		}
 	}
-	for name, server := range map[string]http.Handler{"accepts": echo(200), "refuses": echo(403), "redirects": http.RedirectHandler("https://elsewhere.invalid", 301)} {
+	for name, server := range map[string]http.Handler{"accepts": echo(200), "refuses": echo(403), "redirects": http.RedirectHandler("https://elsewhere.invalid", http.StatusMovedPermanently)} {
 		t.Run(name, func(t *testing.T) {
 			srv := httptest.NewServer(server)
 			defer srv.Close()
