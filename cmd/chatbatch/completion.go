@@ -169,7 +169,7 @@ func classesOf(w world) cobra.CompletionFunc {
 		if s, ok := storeOf(cmd, w); ok && len(args) > 0 {
 			classes = failedClasses(cmd.Context(), s, args[0])
 		}
-		return behindComma(typed, classes), cobra.ShellCompDirectiveNoFileComp | cobra.ShellCompDirectiveNoSpace
+		return behindComma(typed, classes), cobra.ShellCompDirectiveNoFileComp // mostly one is wanted
 	}
 }
 
