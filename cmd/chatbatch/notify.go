@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
@@ -123,7 +122,7 @@ func hookOf(flags *pflag.FlagSet, getenv func(string) string) (*notify.Hook, err
 
 // hookIn reads an address from a file.
 func hookIn(file string) (string, error) {
-	if u, err := url.Parse(file); err != nil || u.Host != "" { // it would be quoted as the name of a file
+	if strings.Contains(file, "://") { // it would be quoted as the name of a file
 		return "", usage("--notify-url-file: it is the name of a file that holds the address, not the address")
 	}
 	return readPrivate("notify-url-file", file, true)

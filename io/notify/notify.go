@@ -155,5 +155,6 @@ func newClient() *http.Client {
 		t = &http.Transport{Proxy: http.ProxyFromEnvironment}
 	}
 	t.DisableKeepAlives = true
+	t.OnProxyConnectResponse = proxyAnswered
 	return &http.Client{Transport: t, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
 }

@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"strings"
 	"syscall"
 	"testing"
@@ -154,10 +155,26 @@ func TestClient(t *testing.T) {
 	secure.Config.ErrorLog = log.New(io.Discard, "", 0)
 	secure.StartTLS()
 	defer secure.Close()
-	ctx, cancel := context.WithTimeout(t.Context(), 500*time.Millisecond) // before the second try
-	defer cancel()
-	err := (&Hook{URL: secure.URL}).Post(ctx, Message{})
-	if want := "its certificate is signed by an authority that this host does not know"; !strings.HasPrefix(text(err), want) {
+	err := (&Hook{URL: secure.URL}).try(t.Context(), newClient(), nil)
+	if want := "its certificate is signed by an authority that this host does not know"; text(err) != want {
+		t.Errorf("got %v, want %s", err, want)
+	}
+}
+
+// A proxy that wants a password says so in its status alone.
+func TestProxy(t *testing.T) {
+	proxy := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		http.Error(w, secret, http.StatusProxyAuthRequired)
+	}))
+	defer proxy.Close()
+	client := newClient()
+	u, err := url.Parse(proxy.URL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	client.Transport.(*http.Transport).Proxy = http.ProxyURL(u)
+	err = (&Hook{URL: address}).try(t.Context(), client, nil)
+	if want := "the proxy answers with HTTP status 407"; text(err) != want {
 		t.Errorf("got %v, want %s", err, want)
 	}
 }

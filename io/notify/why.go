@@ -8,6 +8,8 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/http"
+	"net/url"
 	"os"
 	"syscall"
 )
@@ -18,6 +20,9 @@ import (
 func why(ctx context.Context, err error) error {
 	if ctx.Err() != nil || os.IsTimeout(err) {
 		return errors.New("no answer in time")
+	}
+	if p, ok := errors.AsType[*proxyError](err); ok {
+		return p
 	}
 	if _, ok := errors.AsType[*net.DNSError](err); ok {
 		return errors.New("its host is not known to the name server")
@@ -35,6 +40,20 @@ func why(ctx context.Context, err error) error {
 		err = next
 	}
 	return fmt.Errorf("no answer (%T)", err)
+}
+
+// A proxyError is a proxy that does not connect us.
+type proxyError struct{ status int }
+
+func (e *proxyError) Error() string {
+	return fmt.Sprintf("the proxy answers with HTTP status %d", e.status)
+}
+
+func proxyAnswered(_ context.Context, _ *url.URL, _ *http.Request, resp *http.Response) error {
+	if resp.StatusCode == http.StatusOK {
+		return nil
+	}
+	return &proxyError{resp.StatusCode}
 }
 
 // certificate says what is wrong with that of the server; "" if nothing is known.
