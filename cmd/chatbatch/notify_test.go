@@ -121,51 +121,55 @@ func TestSecretsOfHook(t *testing.T) {
 		}
 	}
 	for name, server := range map[string]http.Handler{"accepts": echo(200), "refuses": echo(403), "redirects": http.RedirectHandler("https://elsewhere.invalid", http.StatusMovedPermanently)} {
-		t.Run(name, func(t *testing.T) {
-			srv := httptest.NewServer(server)
-			defer srv.Close()
-			dir := t.TempDir()
-			in := func(name string) string { return filepath.Join(dir, name) }
-			address := srv.URL + "/" + knownPassword + "?key=" + knownPassword
-			for name, text := range map[string]string{
-				"roster.csv": "group_id,account,marks\ng,a1,1000\ng,a2,1\n",
-				"jobs.yaml":  "notify-url: " + address + "\njobs:\n  - {kind: marks delete, input: roster.csv}\n",
-				"hook":       address + "\n",
-			} {
-				if err := os.WriteFile(in(name), []byte(text), 0o600); err != nil {
-					t.Fatal(err)
-				}
-			}
-			env := map[string]string{
-				"XDG_STATE_HOME": in("state"), "CHATBATCH_LOG_LEVEL": "debug", "CHATBATCH_SECRET_KEY": knownKey, "CHATBATCH_LIMITER": "memory",
-				"CHATBATCH_ENDPOINT": api.URL, "CHATBATCH_SDKAPPID": "1400000000", "CHATBATCH_IDENTIFIER": "administrator", "CHATBATCH_MAX_BAD_ROWS": "9",
-			}
-			said := map[string]string{}
-			say := func(want int, args ...string) {
-				t.Helper()
-				code, stdout, stderr := program(t, env, args...)
-				if code != want {
-					t.Errorf("%s: got exit code %d, want %d; it said:\n%s", args[0], code, want, stderr)
-				}
-				said[strings.Join(args, " ")] += stdout + stderr
-			}
-			marks := []string{"marks", "set", in("roster.csv"), "--fresh"}
-			say(exitFailed, append(marks, "--notify-url", address, "--json")...)
-			say(exitFailed, append(marks, "--notify-url-file", in("hook"), "--log-format", "json", "--notify-format", "feishu")...)
-			say(exitFailed, "run", in("jobs.yaml"))
-			env["CHATBATCH_NOTIFY_URL"] = address
-			say(exitUsage, append(marks, "--qps", "0")...)
-			say(exitFailed, append(marks, "--notify-format", "dingtalk")...)
-			env["CHATBATCH_NOTIFY_URL"] = "ftp" + address
-			say(exitUsage, marks...)
-			env["CHATBATCH_NOTIFY_URL"] = ""
-			say(exitUsage, append(marks, "--notify-url-file", address)...)
-			for _, name := range []string{"jobs.yaml", "hook"} { // the secret is theirs
-				if err := os.Remove(in(name)); err != nil {
-					t.Fatal(err)
-				}
-			}
-			(&spy{}).search(t, dir, said, []string{knownKey, knownPassword})
-		})
+		t.Run(name, func(t *testing.T) { leaveHook(t, api.URL, server) })
 	}
+}
+
+// leaveHook runs the program in all ways in which it knows a hook, and looks through
+// what it leaves and says.
+func leaveHook(t *testing.T, api string, server http.Handler) {
+	srv := httptest.NewServer(server)
+	defer srv.Close()
+	dir := t.TempDir()
+	in := func(name string) string { return filepath.Join(dir, name) }
+	address := srv.URL + "/" + knownPassword + "?key=" + knownPassword
+	for name, text := range map[string]string{
+		"roster.csv": "group_id,account,marks\ng,a1,1000\ng,a2,1\n",
+		"jobs.yaml":  "notify-url: " + address + "\njobs:\n  - {kind: marks delete, input: roster.csv}\n",
+		"hook":       address + "\n",
+	} {
+		if err := os.WriteFile(in(name), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	env := map[string]string{
+		"XDG_STATE_HOME": in("state"), "CHATBATCH_LOG_LEVEL": "debug", "CHATBATCH_SECRET_KEY": knownKey, "CHATBATCH_LIMITER": "memory",
+		"CHATBATCH_ENDPOINT": api, "CHATBATCH_SDKAPPID": "1400000000", "CHATBATCH_IDENTIFIER": "administrator", "CHATBATCH_MAX_BAD_ROWS": "9",
+	}
+	said := map[string]string{}
+	say := func(want int, args ...string) {
+		t.Helper()
+		code, stdout, stderr := program(t, env, args...)
+		if code != want {
+			t.Errorf("%s: got exit code %d, want %d; it said:\n%s", args[0], code, want, stderr)
+		}
+		said[strings.Join(args, " ")] += stdout + stderr
+	}
+	marks := []string{"marks", "set", in("roster.csv"), "--fresh"}
+	say(exitFailed, append(marks, "--notify-url", address, "--json")...)
+	say(exitFailed, append(marks, "--notify-url-file", in("hook"), "--log-format", "json", "--notify-format", "feishu")...)
+	say(exitFailed, "run", in("jobs.yaml"))
+	env["CHATBATCH_NOTIFY_URL"] = address
+	say(exitUsage, append(marks, "--qps", "0")...)
+	say(exitFailed, append(marks, "--notify-format", "dingtalk")...)
+	env["CHATBATCH_NOTIFY_URL"] = "ftp" + address
+	say(exitUsage, marks...)
+	env["CHATBATCH_NOTIFY_URL"] = ""
+	say(exitUsage, append(marks, "--notify-url-file", address)...)
+	for _, name := range []string{"jobs.yaml", "hook"} { // the secret is theirs
+		if err := os.Remove(in(name)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	(&spy{}).search(t, dir, said, []string{knownKey, knownPassword})
 }
