@@ -1,7 +1,7 @@
 // Package manual makes man pages of commands, from what their help says.
 //
 // It writes them itself: the pages of cobra/doc go through Markdown, in which the lines
-// of our help become paragraphs and <FLAG> a tag, and mandoc has two warnings for each
+// of our help become paragraphs and <FLAG> a tag, and mandoc has a warning for each
 // flag of them.
 package manual
 
