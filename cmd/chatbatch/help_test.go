@@ -128,7 +128,7 @@ func (c *course) environ() []string {
 func program(t *testing.T, env map[string]string, args ...string) (code int, stdout, stderr string) {
 	t.Helper()
 	var out, errs bytes.Buffer
-	code = run(t.Context(), args, world{strings.NewReader(""), &out, &errs, func(name string) string { return env[name] }})
+	code = run(t.Context(), args, world{stdin: strings.NewReader(""), stdout: &out, stderr: &errs, getenv: func(name string) string { return env[name] }})
 	return code, out.String(), errs.String()
 }
 

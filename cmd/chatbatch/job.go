@@ -83,6 +83,9 @@ func newJob(cmd *cobra.Command, o *options, w world) (*job, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := w.ending.prepare(o, cmd.Flags(), w.getenv, log); err != nil {
+		return nil, err
+	}
 	runs, err := runsIn(o.runsDir, w.getenv)
 	if err != nil && !o.dryRun { // that leaves nothing behind
 		return nil, err

@@ -184,7 +184,7 @@ func (f *jobFile) nameJobs() error {
 
 // pathFlags are the flags that name files.
 func pathFlags() []string {
-	return []string{"output", "secret-key-file", "sim-scenario", "runs-dir", "limiter-file"}
+	return []string{"output", "secret-key-file", "sim-scenario", "runs-dir", "limiter-file", "notify-url-file"}
 }
 
 // resolve makes the names of files in a job file relative to where it lies, so
@@ -237,7 +237,7 @@ func apply(settings []setting, fs *pflag.FlagSet) error {
 		if f == nil || f.Name == "help" {
 			return fmt.Errorf("line %d: there is no %q here", s.line, s.name)
 		}
-		if f.Changed || anyOf(placeFlags(), s.name, before) || anyOf(limiterFlags(), s.name, before) {
+		if f.Changed || anyOf(placeFlags(), s.name, before) || anyOf(limiterFlags(), s.name, before) || anyOf(notifyFlags(), s.name, before) {
 			continue
 		}
 		came(f, originJobFile)

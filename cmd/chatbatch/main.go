@@ -21,6 +21,7 @@ type world struct {
 	stdin          io.Reader
 	stdout, stderr io.Writer
 	getenv         func(string) string
+	ending         *ending // of the command that is given, see [run]
 }
 
 // errInterrupted is the cause of a context that a signal has ended.
@@ -49,7 +50,7 @@ func main() {
 	// with its UserSig.
 	log.SetOutput(io.Discard)
 	ctx, stop := interruptible(context.Background(), os.Stderr)
-	code := run(ctx, os.Args[1:], world{os.Stdin, os.Stdout, os.Stderr, os.Getenv})
+	code := run(ctx, os.Args[1:], world{stdin: os.Stdin, stdout: os.Stdout, stderr: os.Stderr, getenv: os.Getenv})
 	stop()
 	os.Exit(code)
 }

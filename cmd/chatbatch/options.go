@@ -161,6 +161,7 @@ type output struct {
 	json      bool
 	logFormat string
 	logLevel  string
+	notifying
 }
 
 func (o *output) add(fs *pflag.FlagSet) {
@@ -168,17 +169,19 @@ func (o *output) add(fs *pflag.FlagSet) {
 	fs.BoolVar(&o.json, "json", false, "print the summary as one JSON object on stdout")
 	fs.StringVar(&o.logFormat, "log-format", "text", "text or json")
 	fs.StringVar(&o.logLevel, "log-level", "info", "debug, info, warn or error")
+	o.notifying.add(fs)
 }
 
 // fromEnvironment sets the flags of cmd that were not given from CHATBATCH_<FLAG>.
-// Who is to share the budget has two flags: one that was given stands for both.
+// Who is to share the budget has two flags, and so has who is told of the end: one that
+// was given stands for both.
 func fromEnvironment(cmd *cobra.Command, getenv func(string) string) error {
 	var errs []error
 	before := changed(cmd.Flags())
 	cmd.Flags().VisitAll(func(f *pflag.Flag) {
 		name := variable(f.Name)
 		text := getenv(name)
-		if f.Changed || text == "" || f.Name == "help" || anyOf(limiterFlags(), f.Name, before) {
+		if f.Changed || text == "" || f.Name == "help" || anyOf(limiterFlags(), f.Name, before) || anyOf(notifyFlags(), f.Name, before) {
 			return
 		}
 		came(f, originEnvironment)
