@@ -12,11 +12,11 @@ import (
 // module, and which of the libraries that have one home it is the home of. A
 // package that is not here has no place yet; give it one.
 var house = map[string]struct{ ours, libraries string }{
-	"cmd/chatbatch":       {ours: "io/aside io/chat io/chat/chatsim io/export io/ledger io/report io/roster jobs limiter"},
+	"cmd/chatbatch":       {ours: "io/aside io/chat io/chat/chatsim io/export io/ledger io/report io/roster jobs limiter", libraries: "github.com/vbauerster/mpb/v8"},
 	"cmd/chatbatch/chaos": {}, // tests of the program from outside
 	"jobs":                {ours: "io/aside io/chat io/export io/ledger io/roster", libraries: "github.com/cenkalti/backoff/v4 golang.org/x/sync/errgroup"},
 	"io/chat/chatsim":     {ours: ""}, // nor io/chat: client and simulator judge each other
-	"io/report":           {ours: "io/aside io/charset io/export io/ledger io/workbook"},
+	"io/report":           {ours: "io/aside io/charset io/export io/ledger io/workbook", libraries: "github.com/guptarohit/asciigraph"},
 	"io/export":           {ours: "io/aside", libraries: "github.com/xuri/excelize/v2"},
 	"io/aside":            {},
 	"io/charset":          {libraries: "golang.org/x/text"},

@@ -161,6 +161,7 @@ type output struct {
 	json      bool
 	logFormat string
 	logLevel  string
+	logFile   string
 }
 
 func (o *output) add(fs *pflag.FlagSet) {
@@ -168,6 +169,7 @@ func (o *output) add(fs *pflag.FlagSet) {
 	fs.BoolVar(&o.json, "json", false, "print the summary as one JSON object on stdout")
 	fs.StringVar(&o.logFormat, "log-format", "text", "text or json")
 	fs.StringVar(&o.logLevel, "log-level", "info", "debug, info, warn or error")
+	fs.StringVar(&o.logFile, "log-file", "", "file that the log is appended to as well, whatever --quiet says")
 }
 
 // fromEnvironment sets the flags of cmd that were not given from CHATBATCH_<FLAG>.
