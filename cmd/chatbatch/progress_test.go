@@ -106,14 +106,3 @@ func TestProgressLines(t *testing.T) {
 		})
 	}
 }
-
-// A board that is no terminal is its stderr and nothing else.
-func TestBoardWithoutTerminal(t *testing.T) {
-	var said bytes.Buffer
-	b := newBoard(&said, &output{logFormat: "text"}, func(string) string { return "" })
-	b.raise()
-	if _, err := b.Write([]byte("line\n")); err != nil || said.String() != "line\n" {
-		t.Errorf("got %q, %v", said.String(), err)
-	}
-	b.lower()
-}
