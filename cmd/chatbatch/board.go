@@ -235,7 +235,7 @@ func (s *screen) draw(b *board) {
 		}
 		return nil
 	}
-	s.bars = mpb.New(mpb.WithOutput(s.tty), mpb.WithRefreshRate(drawEvery))
+	s.bars = mpb.New(append(drawnOn(s.tty), mpb.WithRefreshRate(drawEvery))...)
 	s.foot = s.bars.MustAdd(0, mpb.BarFillerFunc(first), mpb.BarFillerTrim(), mpb.BarExtender(mpb.BarFillerFunc(rest), false))
 }
 

@@ -184,7 +184,7 @@ func (g *glass) obey(what string, n int) {
 		for i := g.y + 1; i < g.height; i++ {
 			g.cells[i], g.wrapped[i] = nil, false
 		}
-	case "m":
+	case "m": // a colour
 	case "?l", "?h":
 		if n == 25 {
 			g.hidden = what == "?l"

@@ -2,6 +2,15 @@
 
 package main
 
-import "os"
+import (
+	"os"
+
+	"github.com/vbauerster/mpb/v8"
+)
+
+// drawnOn says where bars are drawn.
+func drawnOn(tty *os.File) []mpb.ContainerOption {
+	return []mpb.ContainerOption{mpb.WithOutput(tty)}
+}
 
 func foreground(*os.File) bool { return true }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -90,6 +91,9 @@ func TestTerminalInterrupted(t *testing.T) {
 	lines := s.end(exitInterrupted)
 	shows(t, lines, "WRN stopping; calls under way may still come back", "│ interrupted │   60 │", "next:  chatbatch resume ", "chatbatch: interrupted; run the same")
 	without(t, lines, "[=", "calls/s", "^C")
+	if !slices.ContainsFunc(lines, regexp.MustCompile(`^\d\d:\d\d:\d\d WRN stopping`).MatchString) {
+		t.Errorf("a line is torn:\n%s", strings.Join(lines, "\n"))
+	}
 }
 
 // Where bars are not wanted there are none.
