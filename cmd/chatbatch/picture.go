@@ -235,8 +235,13 @@ func together(all []standing) (sum standing) {
 			sum.idle, sum.Trouble = true, s.name+": "+s.Trouble
 		}
 	}
-	if sum.left >= 0 && sum.usable > 0 { // they share it
-		sum.left = max(sum.left, seconds(sum.calls/float64(sum.usable)))
+	if sum.left >= 0 && sum.usable > 0 {
+		least := seconds(sum.calls / float64(sum.usable)) // they share it
+		if 10*sum.InOneSecond < 8*sum.usable {
+			least = max(least, sum.left)
+		}
+		// Else the budget is what bounds them: who ends leaves his part to the others.
+		sum.left = least
 	}
 	return sum
 }

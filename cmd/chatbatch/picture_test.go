@@ -59,7 +59,7 @@ func TestPicture(t *testing.T) {
 			"counts    waits",
 			"old       [=================>-----------------]   50 %    1 failed  interrupted",
 			"skipped   ended",
-			"50,005 of 100,010 rows | 198 of 200 calls/s | 5m12s left | 49,884 succeeded",
+			"50,005 of 100,010 rows | 198 of 200 calls/s | 1s left | 49,884 succeeded",
 			"121 failed | 7 retries"}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -110,5 +110,28 @@ func TestPictureOfMany(t *testing.T) {
 	}
 	if d := cmp.Diff(want, picture(all, 52, 5)); d != "" {
 		t.Error(d)
+	}
+}
+
+// Jobs that use the whole budget have it for each other when one ends; others end when
+// the slowest does.
+func TestTogether(t *testing.T) {
+	for _, test := range []struct {
+		calls int // in the last second, of each
+		want  time.Duration
+	}{{100, 4 * time.Second}, {70, 40 * time.Second}} {
+		var all []standing
+		for i := range 2 {
+			s := standing{phase: sends, all: 100, usable: 200, calls: 400, left: time.Duration(i+1) * 20 * time.Second}
+			s.InOneSecond = test.calls
+			all = append(all, s)
+		}
+		if got := together(all); got.left != test.want || got.all != 200 || got.InOneSecond != 2*test.calls {
+			t.Errorf("at %d calls: got %+v, want %v left", test.calls, got, test.want)
+		}
+		all = append(all, standing{phase: sends, left: unknown})
+		if got := together(all).left; got != unknown {
+			t.Errorf("got %v, want unknown", got)
+		}
 	}
 }
