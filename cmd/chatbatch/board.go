@@ -62,7 +62,7 @@ func newBoard(stderr io.Writer, o *output, getenv func(string) string) *board {
 
 // add puts a job on the board.
 func (b *board) add(name string, l logs) *progress {
-	p := &progress{name: name, logs: l}
+	p := &progress{name: name, input: name, logs: l}
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.jobs = append(b.jobs, p)

@@ -17,7 +17,8 @@ import (
 // It needs no credentials and leaves nothing behind.
 func (j *job) planOnly(ctx context.Context, kind, name string) error {
 	j.board.raise()
-	src, err := openSource(ctx, name, j.prog.count(j.w.stdin), os.TempDir())
+	j.prog.enter(reads)
+	src, err := j.openNamed(ctx, name, os.TempDir())
 	if err != nil {
 		return err
 	}

@@ -165,8 +165,17 @@ func (j *job) opener(name string, conn *connection) opener {
 		if j.allGroups {
 			return j.allGroupsOf(conn), nil
 		}
-		return openSource(ctx, name, j.prog.count(j.w.stdin), j.store.Dir)
+		return j.openNamed(ctx, name, j.store.Dir)
 	}
+}
+
+// openNamed opens the file called name; see openSource.
+func (j *job) openNamed(ctx context.Context, name, dir string) (*source, error) {
+	if name == "-" && isTerminal(j.w.stdin) {
+		j.board.lower() // what is typed there is not to be drawn over
+		defer j.board.raise()
+	}
+	return openSource(ctx, name, j.prog.count(j.w.stdin), dir)
 }
 
 // A begun run is planned and locked.
@@ -214,6 +223,7 @@ func (j *job) identify(ctx context.Context, kind string, conn *connection, input
 	if err := os.MkdirAll(j.store.Dir, 0o700); err != nil {
 		return nil, ledger.Meta{}, ofPlace("make the directory of the runs (--runs-dir names another one): %w", err)
 	}
+	j.prog.enter(reads)
 	src, err := input(ctx)
 	if err != nil {
 		return nil, ledger.Meta{}, err

@@ -19,14 +19,14 @@ func colours(out io.Writer, getenv func(string) string) bool {
 	return isTerminal(out) && getenv("NO_COLOR") == "" && getenv("TERM") != "dumb"
 }
 
-func isTerminal(out io.Writer) bool { return terminalOf(out) != nil }
+func isTerminal(stream any) bool { return terminalOf(stream) != nil }
 
 // terminalOf is the terminal that a stream is; nil if it is none.
-func terminalOf(out io.Writer) *os.File {
-	if b, ok := out.(*board); ok {
-		out = b.out
+func terminalOf(stream any) *os.File {
+	if b, ok := stream.(*board); ok {
+		stream = b.out
 	}
-	if f, ok := out.(*os.File); ok && term.IsTerminal(int(f.Fd())) {
+	if f, ok := stream.(*os.File); ok && term.IsTerminal(int(f.Fd())) {
 		return f
 	}
 	return nil

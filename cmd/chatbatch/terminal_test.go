@@ -161,3 +161,16 @@ func TestTerminalStoppedAndInterrupted(t *testing.T) {
 		t.Errorf("got exit code %d after %d calls", code, calls)
 	}
 }
+
+// Rows may be typed: nothing is drawn over them until they end.
+func TestTerminalAsInput(t *testing.T) {
+	t.Parallel()
+	c := newCourse(t, chatsim.Scenario{Open: true})
+	s := startOnScreen(t, c.dir, append(c.environ(), "CHATBATCH_JSON=false"), 80, "marks", "set", "-")
+	s.keys("group_id,account,marks\n")
+	s.keys("g,ann,1000\n")
+	time.Sleep(3 * drawEvery)
+	s.keys("g,bob,1000\n\x04")
+	lines := s.end(exitOK)
+	shows(t, lines, "group_id,account,marks", "g,ann,1000", "g,bob,1000", "INF planned run", "│ succeeded   │    2 │ 100 % │")
+}
