@@ -12,13 +12,13 @@ import (
 // module, and which of the libraries that have a home it is the home of. A
 // package that is not here has no place yet; give it one.
 var house = map[string]struct{ ours, libraries string }{
-	"cmd/chatbatch":        {ours: "cmd/chatbatch/manual io/aside io/chat io/chat/chatsim io/export io/ledger io/notify io/report io/roster jobs limiter"},
+	"cmd/chatbatch":        {ours: "cmd/chatbatch/manual io/aside io/chat io/chat/chatsim io/export io/ledger io/notify io/report io/roster jobs limiter", libraries: "github.com/vbauerster/mpb/v8"},
 	"cmd/chatbatch/chaos":  {}, // tests of the program from outside
 	"cmd/chatbatch/dist":   {}, // a program that packs ours
 	"cmd/chatbatch/manual": {},
 	"jobs":                 {ours: "io/aside io/chat io/export io/ledger io/roster", libraries: "github.com/cenkalti/backoff/v4 golang.org/x/sync/errgroup"},
 	"io/chat/chatsim":      {ours: ""}, // nor io/chat: client and simulator judge each other
-	"io/report":            {ours: "io/aside io/charset io/export io/ledger io/workbook"},
+	"io/report":            {ours: "io/aside io/charset io/export io/ledger io/workbook", libraries: "github.com/guptarohit/asciigraph"},
 	"io/export":            {ours: "io/aside", libraries: "github.com/xuri/excelize/v2"},
 	"io/aside":             {},
 	"io/charset":           {libraries: "golang.org/x/text"},

@@ -161,6 +161,7 @@ type output struct {
 	json      bool
 	logFormat string
 	logLevel  string
+	logFile   string
 	notifying
 }
 
@@ -169,6 +170,7 @@ func (o *output) add(fs *pflag.FlagSet) {
 	fs.BoolVar(&o.json, "json", false, "print the summary as one JSON object on stdout")
 	fs.StringVar(&o.logFormat, "log-format", "text", "text or json")
 	fs.StringVar(&o.logLevel, "log-level", "info", "debug, info, warn or error")
+	fs.StringVar(&o.logFile, "log-file", "", "file that the log is appended to as well, whatever --quiet says")
 	o.notifying.add(fs)
 }
 

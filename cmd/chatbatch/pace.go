@@ -97,9 +97,14 @@ func (s *sampler) write(ctx context.Context) {
 	s.pending = nil
 }
 
-// sampler makes the one that keeps the pace of b.
-func (b *begun) sampler(log *slog.Logger) *sampler {
-	return &sampler{take: b.meter.TakePace, lanes: b.lanes, book: b.ledger, log: log}
+// sampler makes the one that keeps the pace of b, and tells p of the lanes.
+func (b *begun) sampler(log *slog.Logger, p *progress) *sampler {
+	lanes := func() (usable, of int) {
+		usable, of = b.lanes()
+		p.sawLanes(usable, of)
+		return usable, of
+	}
+	return &sampler{take: b.meter.TakePace, lanes: lanes, book: b.ledger, log: log}
 }
 
 // lanes is how many lanes the calls for the rows of b can use now, and of how many

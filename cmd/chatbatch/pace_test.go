@@ -201,7 +201,11 @@ func TestProgressNamesMissingLanes(t *testing.T) {
 			var said bytes.Buffer
 			ctx, cancel := context.WithTimeout(t.Context(), progressEvery+time.Second)
 			defer cancel()
-			watch(ctx, slog.New(slog.NewTextHandler(&said, nil)), &jobs.Meter{}, func() (usable, of int) { return test.usable, test.of }, 9, 0)
+			b := newBoard(&said, &output{}, nil)
+			p := b.add("", logs{log: slog.New(slog.NewTextHandler(&said, nil))})
+			p.send(&jobs.Meter{}, sending{rows: 9, budget: 20})
+			p.sawLanes(test.usable, test.of)
+			b.follow(ctx)
 			line := strings.TrimSuffix(said.String(), "\n")
 			if strings.Contains(line, "lanes") != (test.want != "") || !strings.HasSuffix(line, test.want) || !strings.Contains(line, "left=") {
 				t.Errorf("%d of %d lanes: got %q, want %q at its end", test.usable, test.of, line, test.want)

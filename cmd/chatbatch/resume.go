@@ -51,6 +51,8 @@ func (j *job) resume(ctx context.Context, args []string) error {
 	if err != nil {
 		return err
 	}
+	j.prog = j.board.add("resume "+meta.Run, j.logs)
+	j.board.raise()
 	j.sdkAppID, j.identifier = meta.SDKAppID, meta.Identifier
 	if err := j.planAgain(meta); err != nil {
 		return err
@@ -96,6 +98,7 @@ func (j *job) endedMeanwhile(ctx context.Context, run string) error {
 	}
 	j.log.Info("run " + run + " has ended meanwhile")
 	j.w.ending.summary = sum
+	j.board.lower() // stdout may be the same terminal
 	if j.json {
 		err = json.NewEncoder(j.w.stdout).Encode(sum)
 	}

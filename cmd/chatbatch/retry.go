@@ -82,6 +82,8 @@ func (j *job) retry(ctx context.Context, run string, classes []string) error {
 	if rows == 0 {
 		return j.nothingToRetry(ctx, earlier, classes)
 	}
+	j.prog = j.board.add("retry "+run, j.logs)
+	j.board.raise()
 	conn, err := j.connect(ctx, "retry "+run, meta.Endpoint)
 	if err != nil {
 		return err
