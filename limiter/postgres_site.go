@@ -5,11 +5,12 @@ import (
 	"errors"
 	"maps"
 	"net"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
+	"unicode"
+	"unicode/utf8"
 
 	"github.com/jackc/pgx/v5/pgconn"
 )
@@ -161,7 +162,17 @@ type site struct {
 	onlyTLS bool // no connection is made without it
 }
 
-var plainName = regexp.MustCompile(`^[\pL\pN_.:,/\[\]-]{0,255}$`)
+// maxPlainName is how many characters a name has at most that is shown.
+const maxPlainName = 255
+
+// isPlainName says that a name has such signs as names have. (As a regular
+// expression this took 10 MB at every start of the program.)
+func isPlainName(name string) bool {
+	odd := func(r rune) bool {
+		return !unicode.IsLetter(r) && !unicode.IsNumber(r) && !strings.ContainsRune("_.:,/[]-", r)
+	}
+	return utf8.RuneCountInString(name) <= maxPlainName && !strings.ContainsFunc(name, odd)
+}
 
 func siteOf(cfg *pgconn.Config) site {
 	var hosts []string
@@ -176,7 +187,7 @@ func siteOf(cfg *pgconn.Config) site {
 		p.database = p.user // as the server does
 	}
 	shown := func(name string) string {
-		if plainName.MatchString(name) {
+		if isPlainName(name) {
 			return name
 		}
 		p.odd = true
@@ -184,7 +195,7 @@ func siteOf(cfg *pgconn.Config) site {
 	}
 	p.user, p.database, p.hosts = shown(p.user), shown(p.database), shown(p.hosts)
 	for value := range maps.Values(cfg.RuntimeParams) {
-		p.odd = p.odd || !plainName.MatchString(value) // for what the server says of it
+		p.odd = p.odd || !isPlainName(value) // for what the server says of it
 	}
 	return p
 }

@@ -2,6 +2,8 @@ package main
 
 import (
 	"encoding/json"
+	"fmt"
+	"os"
 	"os/exec"
 	"slices"
 	"strings"
@@ -73,6 +75,34 @@ func TestNothingBelowReadsTheEnvironment(t *testing.T) {
 	out, _ := cmd.Output() // grep ends with 1 if there is nothing
 	if len(out) > 0 {
 		t.Errorf("below cmd:\n%s", out)
+	}
+}
+
+// What a package allocates before main is held by every run, of millions of rows,
+// too, whether it is used or not. (A regular expression with {0,255} once took 10 MB.)
+func TestNothingLargeIsMadeAtStart(t *testing.T) {
+	const most = 256 << 10
+	cmd := exec.Command(os.Args[0], "--version")
+	cmd.Args[0] = "chatbatch" // by this name the test binary is the program
+	cmd.Env = append(os.Environ(), "GODEBUG=inittrace=1")
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	seen := 0
+	for line := range strings.Lines(string(out)) {
+		var name string
+		var at, took float64
+		var size int
+		if n, _ := fmt.Sscanf(line, "init %s @%f ms, %f ms clock, %d bytes", &name, &at, &took, &size); n < 4 {
+			continue
+		}
+		if seen++; size > most && (strings.HasPrefix(name, module) || name == "main") {
+			t.Errorf("%s makes %d KB at its start", name, size>>10)
+		}
+	}
+	if seen == 0 {
+		t.Fatalf("no trace in\n%s", out)
 	}
 }
 
