@@ -3,6 +3,7 @@ package report
 import (
 	"cmp"
 	"context"
+	"fmt"
 	"html/template"
 	"path/filepath"
 	"slices"
@@ -121,6 +122,27 @@ func (f *facts) PaceLine() string {
 	return strings.Replace(f.Pace.line(f.Sum), "pace: at", "At", 1)
 }
 
+// LatencyLine says the latency in words.
+func (f *facts) LatencyLine() string {
+	q := f.Sum.Latency
+	if q == nil {
+		return ""
+	}
+	return fmt.Sprintf("Of the calls that were answered half took at most %s, 95 %% at most %s, 99 %% at most %s; the longest %s",
+		tripText(q.P50), tripText(q.P95), tripText(q.P99), tripText(q.Max))
+}
+
+// Undrawn is how many failed rows are in no point of the curve.
+func (f *facts) Undrawn() int64 {
+	n := f.Sum.Failed
+	for _, class := range f.Curve.Failing {
+		for _, rows := range class.Rows {
+			n -= rows
+		}
+	}
+	return max(n, 0)
+}
+
 // Most is the most calls in any second.
 func (f *facts) Most() int64 { return int64(f.Sum.MaxCallsInOneSecond) }
 
@@ -162,7 +184,7 @@ func (f *facts) assemble() {
 	if f.Curve != nil {
 		f.styles.add(uPlotCSS)
 		f.scripts.add(uPlotJS)
-		f.scripts.add(paceJS)
+		f.scripts.add(chartsJS)
 		f.licences = append(f.licences, "uPlot\n"+uPlotLicence)
 	}
 	if f.Group != nil {

@@ -218,6 +218,7 @@ func TestPageOfAnOldLedger(t *testing.T) {
 	db, err := sql.Open("sqlite", l.Path())
 	must(t, err)
 	for _, statement := range []string{
+		"DROP TABLE latency", "DROP TABLE failing", "ALTER TABLE session DROP COLUMN latency",
 		"DROP TABLE pace", "ALTER TABLE session DROP COLUMN refused", "DROP TABLE entry", "DROP INDEX chunk_lo",
 		"ALTER TABLE progress DROP COLUMN settled", "ALTER TABLE progress DROP COLUMN note",
 		"ALTER TABLE books DROP COLUMN superseded", "ALTER TABLE books DROP COLUMN kept", "ALTER TABLE run DROP COLUMN sum",
