@@ -18,12 +18,12 @@ var house = map[string]struct{ ours, libraries string }{
 	"cmd/chatbatch/chaos": {}, // tests of the program from outside
 	"jobs":                {ours: "io/aside io/chat io/export io/ledger io/roster", libraries: "github.com/cenkalti/backoff/v4 golang.org/x/sync/errgroup"},
 	"io/chat/chatsim":     {ours: ""}, // nor io/chat: client and simulator judge each other
-	"io/report":           {ours: "io/aside io/charset io/export io/ledger io/workbook"},
+	"io/report":           {ours: "io/aside io/charset io/export io/ledger io/workbook", libraries: "github.com/prometheus"},
 	"io/export":           {ours: "io/aside", libraries: "github.com/xuri/excelize/v2"},
 	"io/aside":            {},
 	"io/charset":          {libraries: "golang.org/x/text"},
 	"io/chat":             {},
-	"io/ledger":           {libraries: "modernc.org/sqlite"},
+	"io/ledger":           {libraries: "modernc.org/sqlite github.com/HdrHistogram/hdrhistogram-go"},
 	"io/workbook":         {},
 	"io/roster":           {ours: "io/charset io/workbook", libraries: "github.com/gocarina/gocsv"},
 	"limiter":             {libraries: "golang.org/x/time/rate github.com/jackc/pgx/v5"},
