@@ -228,6 +228,22 @@ func usePage(b *tab, phone bool) {
 	wants(b, "document.querySelector('#groups th:nth-child(4)').ariaSort", "descending")
 }
 
+// Where a few calls took a hundred times as long as the others, the scale shows both; a
+// time without an answer is a gap.
+func TestLatencyScale(t *testing.T) {
+	l := planned(t, 1, 1)
+	must(t, l.AddPace(t.Context(), []ledger.Second{{Unix: 1000, Calls: 2}, {Unix: 1001, Calls: 1}, {Unix: 1010, Calls: 1}}))
+	must(t, l.AddWindows(t.Context(), []ledger.Window{
+		{Unix: 1000, Seconds: 1, Latency: calls(30, 31)}, {Unix: 1001, Seconds: 1, Latency: calls(5000)}, {Unix: 1010, Seconds: 1, Latency: calls(30)},
+	}, nil))
+	b := see(t, browse(t), pageFileOf(t, l), 1200, "light")
+	wants(b, "document.getElementById('latency-scale').hidden", false)
+	wants(b, "document.querySelectorAll('#latency canvas').length", 1)
+	wants(b, "document.getElementById('failing') === null", true)
+	shoot(b, "scale.png")
+	b.quiet()
+}
+
 // On paper the page is light, has the first rows, and nothing that scrolls.
 func onPaper(b *tab) {
 	b.t.Helper()

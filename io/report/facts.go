@@ -10,6 +10,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/dustin/go-humanize"
+
 	"chatbatch/io/ledger"
 )
 
@@ -132,15 +134,21 @@ func (f *facts) LatencyLine() string {
 		tripText(q.P50), tripText(q.P95), tripText(q.P99), tripText(q.Max))
 }
 
-// Undrawn is how many failed rows are in no point of the curve.
-func (f *facts) Undrawn() int64 {
+// UndrawnLine says how many failed rows are in no point of the curve, and why.
+func (f *facts) UndrawnLine() string {
 	n := f.Sum.Failed
 	for _, class := range f.Curve.Failing {
 		for _, rows := range class.Rows {
 			n -= rows
 		}
 	}
-	return max(n, 0)
+	switch {
+	case n <= 0:
+		return ""
+	case n <= f.Sum.ByClass["bad_row"]+f.Sum.ByClass["over_limit"]:
+		return fmt.Sprintf(" %s more failed before any call.", humanize.Comma(n))
+	}
+	return fmt.Sprintf(" %s more failed before any call, or just before a process was killed.", humanize.Comma(n))
 }
 
 // Most is the most calls in any second.

@@ -122,9 +122,9 @@
     add('half', d.trips.p50, { ink: 'p50', width: 2 });
     add('95 %', d.trips.p95, { ink: 'p95', dash: [7, 3] });
     add('99 %', d.trips.p99, { ink: 'p99', dash: [2, 2] });
-    const y = far ? { distr: 3, range: (u, min, max) => [min / 1.3, max * 1.3] } : {};
+    const y = far ? { distr: 3, range: (u, min, max) => [10 ** Math.floor(Math.log10(min)), max * 1.3] } : {};
     const plot = p.draw(width, height, { y });
-    plot.root.querySelectorAll('.u-legend .u-marker').forEach((marker, i) => marker.classList.add('dash-' + i));
+    plot.root.querySelectorAll('.u-legend .u-marker').forEach((marker, i) => marker.classList.add('dash-' + (i - 1))); // the first is that of the time
     return plot;
   };
 
