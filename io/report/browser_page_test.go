@@ -29,6 +29,7 @@ func TestHostileTextIsInert(t *testing.T) {
 		wants(b, fmt.Sprintf("document.getElementById('rows').textContent.includes(%q)", text), true)
 	}
 	wants(b, `/[\u0000-\u0008\u202a-\u202e\u2066-\u2069\u2028]/.test(document.body.textContent)`, false)
+	wants(b, fmt.Sprintf("document.getElementById('failing').textContent.includes(%q)", evil[1]), true)
 	// The details of each row, too.
 	for _, row := range []string{"0", "5", "17"} {
 		ask[bool](b, "document.querySelectorAll('#rows .tabulator-row')["+row+"] ? (document.querySelectorAll('#rows .tabulator-row')["+row+"].click(), true) : false")
