@@ -23,10 +23,6 @@ const (
 	// metricsEvery is how often the file of metrics is written: node_exporter is
 	// asked every 15 s or so.
 	metricsEvery = 15 * time.Second
-
-	// stallAfter is how long a run may get nowhere until it is called stalled: longer
-	// than the server is away when it restarts, or a call is tried again.
-	stallAfter = time.Minute
 )
 
 // observing says who may look on while a command runs.
@@ -77,7 +73,7 @@ type observed struct {
 	begun    *begun        // nil: it has ended
 	last     report.RunNow // as it was when it was looked at last
 	progress int64         // of the meter
-	since    time.Time     // when that was seen first
+	since    time.Time     // when that was seen first, or it joined
 	trouble  string        // of the meter
 }
 
@@ -170,45 +166,6 @@ func (o *observer) look(ctx context.Context) {
 			}
 		}
 	}
-}
-
-// see notes which runs have got on.
-func (o *observer) see(now time.Time) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	for _, r := range o.runs {
-		if r.begun == nil {
-			continue
-		}
-		m := r.begun.meter.Read()
-		// A first try is progress, too: one of another chunk, or of a part of it.
-		if p := m.Succeeded + m.Failed + m.Fetched + m.Calls - m.Retries; p != r.progress {
-			r.progress, r.since = p, now
-		}
-		r.trouble = m.Trouble
-	}
-}
-
-// health says in words how the runs get on, and whether they do.
-func (o *observer) health(now time.Time) (say string, ok bool) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	var stalled []string
-	for _, r := range o.runs {
-		idle := now.Sub(r.since)
-		if r.begun == nil || idle < stallAfter {
-			continue
-		}
-		text := "the run has got nowhere for " + idle.Round(time.Second).String()
-		if r.name != "" {
-			text = r.name + ": " + text
-		}
-		stalled = append(stalled, text+": "+cmp.Or(r.trouble, "no call has left, or none was answered"))
-	}
-	if len(stalled) > 0 {
-		return "stalled: " + strings.Join(stalled, "; "), false
-	}
-	return "ok", true
 }
 
 // join adds a run. From then on the file is this command's.
