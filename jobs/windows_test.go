@@ -82,6 +82,23 @@ func TestWindowsGrow(t *testing.T) {
 	})
 }
 
+// Of a meter whose windows nobody takes the last one goes on.
+func TestWindowsThatNobodyTakes(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := &Meter{}
+		began := time.Now().Unix()
+		for range 3 * keepWindows {
+			m.answered(time.Millisecond)
+			time.Sleep(time.Second)
+		}
+		windows := m.TakeWindows(true)
+		last := windows[len(windows)-1]
+		if len(windows) != keepWindows || last.Unix != began+keepWindows-1 || last.Seconds != 2*keepWindows+1 || last.Latency.Calls() != 2*keepWindows+1 {
+			t.Errorf("got %d windows, the last %+v with %d calls", len(windows), last, last.Latency.Calls())
+		}
+	})
+}
+
 // The latency of several jobs is that of all, and a meter for all keeps no windows:
 // nobody takes them.
 func TestLatencyOfSeveralJobs(t *testing.T) {
