@@ -29,6 +29,8 @@ type job struct {
 	store ledger.Store
 	flags *pflag.FlagSet // of its kind
 
+	observer *observer // nil: nobody looks on
+
 	// Of one job of a file; zero: it is the only job.
 	name    string
 	telling *sync.Mutex // held while something is shown
@@ -62,6 +64,7 @@ func jobCommand(w world, kind, arg, short, long string) *cobra.Command {
 	o.care.add(fs)
 	o.runs.add(fs)
 	o.output.add(fs)
+	o.observing.add(fs)
 	return cmd
 }
 
@@ -113,7 +116,7 @@ func (j *job) bounded(ctx context.Context, do func(context.Context) error) error
 	following, end := context.WithCancel(context.WithoutCancel(ctx))
 	var wg sync.WaitGroup
 	wg.Go(func() { j.board.follow(following) })
-	err := cutShort(ctx, do(ctx))
+	err := j.withObserver(ctx, func() error { return cutShort(ctx, do(ctx)) })
 	end()
 	wg.Wait()
 	j.board.lower()
@@ -275,7 +278,9 @@ func (j *job) lock(ctx context.Context, key string) (unlock func(), err error) {
 	case mode.wait:
 		j.log.Info("another process works on this run; waiting for its end")
 		return j.store.Lock(ctx, key, true)
-	case mode.code == exitOK:
+	}
+	j.observer.leaveAlone()
+	if mode.code == exitOK {
 		j.log.Info("another process works on this run; skipped")
 		return nil, &codedError{exitOK, nil}
 	}

@@ -184,7 +184,7 @@ func (f *jobFile) nameJobs() error {
 
 // pathFlags are the flags that name files.
 func pathFlags() []string {
-	return []string{"output", "secret-key-file", "sim-scenario", "runs-dir", "limiter-file", "log-file", "notify-url-file"}
+	return []string{"output", "secret-key-file", "sim-scenario", "runs-dir", "limiter-file", "log-file", "metrics-textfile", "notify-url-file"}
 }
 
 // resolve makes the names of files in a job file relative to where it lies, so

@@ -27,6 +27,7 @@ type options struct {
 	input
 	exporting
 	output
+	observing
 }
 
 // server says which app is called, and as whom.

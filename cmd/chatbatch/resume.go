@@ -41,6 +41,7 @@ be there any more; credentials, pace and guards are those given now.
 	addIfLocked(fs, &o.ifLocked)
 	fs.StringVarP(&o.instead, "output", "o", "", "file of an export, instead of the one it was begun with")
 	o.output.add(fs)
+	o.observing.add(fs)
 	o.chunkSize = jobs.DefaultChunkSize // the plan is made
 	return cmd
 }

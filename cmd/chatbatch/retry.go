@@ -53,6 +53,7 @@ stays as it is. An export goes to another file (-o).
 	o.care.add(fs)
 	o.runs.add(fs)
 	o.output.add(fs)
+	o.observing.add(fs)
 	o.chunkSize = jobs.DefaultChunkSize // that of the earlier run comes in its place
 	return cmd
 }

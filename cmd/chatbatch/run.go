@@ -78,6 +78,7 @@ func runCommand(w world) *cobra.Command {
 	o.care.add(fs)
 	o.runs.add(fs)
 	o.output.add(fs)
+	o.observing.add(fs)
 	o.chunkSize = jobs.DefaultChunkSize // a job may have another one
 	return cmd
 }
@@ -336,7 +337,7 @@ func (j *job) member(e jobEntry, given map[string]bool, telling *sync.Mutex) (*m
 		return nil, fmt.Errorf("line %d: input is missing", e.line)
 	}
 	m := &member{jobEntry: e, job: &job{
-		name: e.name, options: &o, w: j.w, logs: j.logs.of(e.name), board: j.board, store: j.store, flags: fs, telling: telling,
+		name: e.name, options: &o, w: j.w, logs: j.logs.of(e.name), board: j.board, store: j.store, flags: fs, observer: j.observer, telling: telling,
 	}}
 	m.prog = j.board.add(e.name, m.logs)
 	return m, m.checkExport(e.kind, e.input)

@@ -25,6 +25,8 @@ func (j *job) work(ctx context.Context, b *begun) error {
 	if err != nil {
 		return err
 	}
+	seen := j.observer.join(j.name, b)
+	defer j.observer.leave(seen)
 	if l.State() == ledger.Finished {
 		// An earlier process was killed before it could say so.
 		b.sum, err = j.books(ctx, l)
