@@ -23,10 +23,11 @@ import (
 // A job is a command that begins or resumes a run.
 type job struct {
 	*options
-	w     world
-	log   *slog.Logger
-	store ledger.Store
-	flags *pflag.FlagSet // of its kind
+	w      world
+	log    *slog.Logger
+	store  ledger.Store
+	flags  *pflag.FlagSet // of its kind
+	config *config        // nil: there is none
 
 	// Of one job of a file; zero: it is the only job.
 	name    string
@@ -70,9 +71,11 @@ func (o *options) addKind(k kindOf, fs *pflag.FlagSet) {
 	o.input.add(fs)
 }
 
-// newJob completes the options from the environment and checks them.
+// newJob completes the options from the environment and the configuration file, and
+// checks them.
 func newJob(cmd *cobra.Command, o *options, w world) (*job, error) {
-	if err := fromEnvironment(cmd, w.getenv); err != nil {
+	c, err := complete(cmd, w)
+	if err != nil {
 		return nil, err
 	}
 	o.note(cmd.Flags())
@@ -83,11 +86,13 @@ func newJob(cmd *cobra.Command, o *options, w world) (*job, error) {
 	if err != nil {
 		return nil, err
 	}
+	c.tell(log)
+	warnOfVariables(log, w)
 	runs, err := runsIn(o.runsDir, w.getenv)
 	if err != nil && !o.dryRun { // that leaves nothing behind
 		return nil, err
 	}
-	return &job{options: o, w: w, log: log, store: ledger.Store{Dir: runs}, flags: cmd.Flags()}, nil
+	return &job{options: o, w: w, log: log, store: ledger.Store{Dir: runs}, flags: cmd.Flags(), config: c}, nil
 }
 
 // bounded calls do with a context that ends after --max-duration.

@@ -21,6 +21,7 @@ type world struct {
 	stdin          io.Reader
 	stdout, stderr io.Writer
 	getenv         func(string) string
+	environ        func() []string // NAME=VALUE; nil: it is not known whole
 }
 
 // errInterrupted is the cause of a context that a signal has ended.
@@ -49,7 +50,7 @@ func main() {
 	// with its UserSig.
 	log.SetOutput(io.Discard)
 	ctx, stop := interruptible(context.Background(), os.Stderr)
-	code := run(ctx, os.Args[1:], world{os.Stdin, os.Stdout, os.Stderr, os.Getenv})
+	code := run(ctx, os.Args[1:], world{os.Stdin, os.Stdout, os.Stderr, os.Getenv, os.Environ})
 	stop()
 	os.Exit(code)
 }

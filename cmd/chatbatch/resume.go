@@ -51,6 +51,9 @@ func (j *job) resume(ctx context.Context, args []string) error {
 	if err != nil {
 		return err
 	}
+	if err := j.checkApp(meta); err != nil {
+		return err
+	}
 	j.sdkAppID, j.identifier = meta.SDKAppID, meta.Identifier
 	if err := j.planAgain(meta); err != nil {
 		return err

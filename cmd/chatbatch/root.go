@@ -15,7 +15,7 @@ func run(ctx context.Context, args []string, w world) int {
 	root.SetOut(w.stdout)
 	root.SetErr(w.stderr)
 	cmd, err := root.ExecuteContextC(ctx)
-	return exitCode(fromVariables(cmd.Flags(), cutShort(ctx, err)), w.stderr)
+	return exitCode(withPlaces(cmd.Flags(), cutShort(ctx, err)), w.stderr)
 }
 
 func rootCommand(w world) *cobra.Command {
@@ -35,10 +35,11 @@ CHATBATCH_USERSIG. To try it without a server: chatbatch demo`,
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return usage("%w; see: %s --help", err, cmd.CommandPath())
 	})
+	addConfig(root.PersistentFlags())
 	root.AddCommand(
 		marksCommand(w), unreadCommand(w), exportCommand(w), runCommand(w),
 		resumeCommand(w), retryCommand(w), reportCommand(w), runsCommand(w), simCommand(w), demoCommand(w),
-		limiterCommand(w), migrateCommand(w),
+		limiterCommand(w), migrateCommand(w), configCommand(w),
 	)
 	return root
 }

@@ -55,7 +55,7 @@ func runCommand(w world) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			if err := fromEnvironment(cmd, w.getenv); err != nil {
+			if err := fromEnvironment(cmd.Flags(), w.getenv); err != nil {
 				return err
 			}
 			f.given = changed(cmd.Flags())
@@ -322,6 +322,9 @@ func (j *job) member(e jobEntry, given map[string]bool, telling *sync.Mutex) (*m
 	if err := apply(e.flags, fs); err != nil {
 		return nil, err
 	}
+	if err := j.completeKind(fs); err != nil {
+		return nil, err
+	}
 	if o.dryRun != j.dryRun {
 		return nil, fmt.Errorf("line %d: dry-run is for all jobs together, not for one of them", e.line)
 	}
@@ -332,7 +335,7 @@ func (j *job) member(e jobEntry, given map[string]bool, telling *sync.Mutex) (*m
 		return nil, fmt.Errorf("line %d: input is missing", e.line)
 	}
 	m := &member{jobEntry: e, job: &job{
-		name: e.name, options: &o, w: j.w, log: j.log.With("job", e.name), store: j.store, flags: fs, telling: telling,
+		name: e.name, options: &o, w: j.w, log: j.log.With("job", e.name), store: j.store, flags: fs, config: j.config, telling: telling,
 	}}
 	return m, m.checkExport(e.kind, e.input)
 }

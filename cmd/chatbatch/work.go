@@ -186,9 +186,13 @@ func (j *job) nextCommand(m ledger.Meta, s ledger.Summary) string {
 // next is what can be done after this run.
 func (j *job) next(m ledger.Meta, s ledger.Summary) report.Next {
 	n := nextStep(j.store, j.runsDir != "", j.target, m, s)
-	if name, err := filepath.Abs(j.keyFile); j.keyFile != "" && err == nil && n.Command != "" && n.Say == "" {
+	if n.Command == "" || n.Say != "" {
+		return n
+	}
+	if name, err := filepath.Abs(j.keyFile); j.keyFile != "" && err == nil && j.config.value("secret-key-file") != j.keyFile {
 		n.Command += " --secret-key-file " + quoted(name)
 	}
+	n.Command += j.config.arguments()
 	return n
 }
 
