@@ -271,13 +271,17 @@ func (j *job) checkApp(m ledger.Meta) error {
 
 // tell says which file the flags come from: it may be one that nobody has named.
 func (c *config) tell(log *slog.Logger) {
-	switch {
-	case c == nil:
-	case c.profile == "":
-		log.Info("configuration: " + c.path)
-	default:
-		log.Info("configuration: " + c.path + ", profile " + c.profile)
+	if c != nil {
+		log.Info("configuration: " + c.String())
 	}
+}
+
+// String names the file and the profile in use.
+func (c *config) String() string {
+	if c.profile == "" {
+		return c.path
+	}
+	return c.path + ", profile " + c.profile
 }
 
 // completeKind sets those flags of a job in a file that its kind has alone, and that the

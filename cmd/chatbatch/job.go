@@ -86,7 +86,6 @@ func newJob(cmd *cobra.Command, o *options, w world) (*job, error) {
 	if err != nil {
 		return nil, err
 	}
-	c.tell(log)
 	warnOfVariables(log, w)
 	runs, err := runsIn(o.runsDir, w.getenv)
 	if err != nil && !o.dryRun { // that leaves nothing behind
@@ -102,6 +101,7 @@ func (j *job) bounded(ctx context.Context, do func(context.Context) error) error
 		ctx, cancel = context.WithTimeoutCause(ctx, j.maxDuration, errExpired)
 		defer cancel()
 	}
+	j.config.tell(j.log)
 	stop := context.AfterFunc(ctx, func() {
 		if context.Cause(ctx) == errInterrupted {
 			j.log.Warn("stopping; calls under way may still come back. A second signal exits at once")

@@ -231,7 +231,11 @@ func (f *jobFile) resolve(dir string) {
 // changed are the flags that are set by now.
 func changed(fs *pflag.FlagSet) map[string]bool {
 	set := map[string]bool{}
-	fs.Visit(func(f *pflag.Flag) { set[f.Name] = true })
+	fs.VisitAll(func(f *pflag.Flag) {
+		if f.Changed { // also by a list in a file, of which Visit does not know
+			set[f.Name] = true
+		}
+	})
 	return set
 }
 
@@ -270,7 +274,8 @@ func (s *setting) set(fs *pflag.FlagSet, f *pflag.Flag) (err error) {
 	if s.list && !isList {
 		return fmt.Errorf("line %d: %s is a list, want one value", s.line, s.name)
 	}
-	if f.Changed = true; s.list {
+	if s.list {
+		f.Changed = true
 		err = list.Replace(s.values)
 	} else {
 		err = fs.Set(s.name, s.values[0])

@@ -39,7 +39,7 @@ CHATBATCH_USERSIG. To try it without a server: chatbatch demo`,
 	root.AddCommand(
 		marksCommand(w), unreadCommand(w), exportCommand(w), runCommand(w),
 		resumeCommand(w), retryCommand(w), reportCommand(w), runsCommand(w), simCommand(w), demoCommand(w),
-		limiterCommand(w), migrateCommand(w), configCommand(w),
+		limiterCommand(w), migrateCommand(w), configCommand(w), checkCommand(w),
 	)
 	return root
 }
