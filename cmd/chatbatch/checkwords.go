@@ -87,7 +87,7 @@ func lost(te *chat.TransportError) string {
 	case chat.ReasonConnect:
 		return "no connection" + why
 	case chat.ReasonTLS:
-		return "no TLS" + why
+		return "no TLS" + strings.Replace(why, ": tls: ", ": ", 1)
 	case chat.ReasonTimeout:
 		return cmp.Or(strings.TrimPrefix(why, ": "), te.Reason)
 	case chat.ReasonReset:

@@ -12,6 +12,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/spf13/pflag"
+
+	"chatbatch/io/chat/chatsim"
 )
 
 // write writes a file of a test, for its owner alone.
@@ -156,21 +158,23 @@ func TestSameCommandByConfig(t *testing.T) {
 	for _, first := range []string{"arguments", "configuration"} {
 		t.Run("begun by "+first, func(t *testing.T) {
 			dir := t.TempDir()
+			c := newCourse(t, chatsim.Scenario{Open: true, SDKAppID: 7, SecretKey: "right"})
 			roster := write(t, filepath.Join(dir, "r.csv"), "who,group_id,marks\na1,g,1000\na2,g,1000\n")
 			file := write(t, filepath.Join(dir, "c.yaml"),
-				"map: [who=account]\nencoding: utf-8\nchunk-size: 1\nsdkappid: 7\nprofiles: {p: {sim: true, identifier: boss}}\n")
-			byArguments := []string{"marks", "set", roster, "--map", "who=account", "--encoding", "utf-8", "--chunk-size", "1", "--sdkappid", "7", "--sim", "--identifier", "boss"}
+				"map: [who=account]\nencoding: utf-8\nchunk-size: 1\nsdkappid: 7\nprofiles: {p: {endpoint: '"+c.url+"', identifier: boss}}\n")
+			byArguments := []string{"marks", "set", roster, "--map", "who=account", "--encoding", "utf-8", "--chunk-size", "1", "--sdkappid", "7", "--endpoint", c.url, "--identifier", "boss"}
 			byConfig := []string{"marks", "set", roster, "--config", file, "--profile", "p"}
 			begin, again := byArguments, byConfig
 			if first == "configuration" {
 				begin, again = byConfig, byArguments
 			}
-			env := map[string]string{"XDG_STATE_HOME": dir}
-			if code, _, stderr := program(t, env, append(begin, "--max-duration", "1ns")...); code != exitTryLater {
+			env := map[string]string{"XDG_STATE_HOME": dir, "CHATBATCH_LIMITER": "memory", "CHATBATCH_SECRET_KEY": "wrong"}
+			if code, _, stderr := program(t, env, begin...); code != exitRefused {
 				t.Fatalf("exit code %d: %s", code, stderr)
 			}
-			code, stdout, stderr := program(t, env, append(again, "--json", "--if-locked", "fail")...)
-			if code != exitOK || !strings.Contains(stdout, `"succeeded":2,`) {
+			env["CHATBATCH_SECRET_KEY"] = "right"
+			code, stdout, stderr := program(t, env, append(again, "--json")...)
+			if code != exitOK || !strings.Contains(stdout, `"succeeded":2,`) || !strings.Contains(stderr, "resuming run") {
 				t.Errorf("exit code %d, stdout %s, stderr %s", code, stdout, stderr)
 			}
 			if runs, err := os.ReadDir(filepath.Join(dir, "chatbatch", "runs")); err != nil || len(runsOf(runs)) != 1 {

@@ -25,9 +25,11 @@ func rootCommand(w world) *cobra.Command {
 		Long: `chatbatch runs bulk jobs against the server REST API of Tencent Cloud Chat, inside
 one budget of calls a second, and says of every row what became of it.
 
-Every flag can be set as CHATBATCH_<FLAG> in the environment. Credentials are the
+Every flag can be set as CHATBATCH_<FLAG> in the environment, and in a configuration
+file; chatbatch config show says where each value comes from. Credentials are the
 secret key in CHATBATCH_SECRET_KEY, --secret-key-file, or a ready UserSig in
-CHATBATCH_USERSIG. To try it without a server: chatbatch demo`,
+CHATBATCH_USERSIG; chatbatch check tries them. To try all without a server:
+chatbatch demo`,
 		Version:       version(),
 		SilenceUsage:  true,
 		SilenceErrors: true,

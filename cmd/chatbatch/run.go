@@ -33,8 +33,8 @@ those that want to send take turns.
       fields: [role, name_card]
 
 At the top stand the flags of this command, in a job those of its kind, without
-the dashes. An argument or the environment goes before the file. Names of files
-are relative to where the file lies.
+the dashes. An argument or the environment goes before the file, the configuration
+behind it. Names of files are relative to where the file lies.
 
 Nothing is sent before all jobs are planned, but for the calls that list groups:
 if an input is refused, no job is run. Each job is a run of its own, with its books
