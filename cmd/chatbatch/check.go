@@ -176,6 +176,7 @@ func (c *checkup) connection(ctx context.Context) *connection {
 		c.fail("credentials", err)
 		return nil
 	}
+	c.signature(conn)
 	if conn.limiter, err = c.newLimiter(ctx, "check", conn.chat, conn.isSim()); err != nil {
 		c.fail("budget", err)
 		return nil

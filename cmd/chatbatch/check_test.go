@@ -14,6 +14,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"chatbatch/io/chat"
@@ -202,6 +203,44 @@ func TestCheckTimeout(t *testing.T) {
 	}, "--timeout", "3001ms")
 	if f := got.found["answer"]; got.code != exitTryLater || !strings.Contains(f.Text, "no answer within 3.001s") || got.calls != 1 {
 		t.Errorf("exit code %d, %d calls, %+v", got.code, got.calls, got.found)
+	}
+}
+
+// A ready signature says for whom it was made and until when; the server judges it.
+func TestCheckSignature(t *testing.T) {
+	t.Parallel()
+	sign := func(app int64, who string, life time.Duration) string {
+		sig, err := chat.NewKeySigner(app, who, knownKey, life).UserSig()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return sig
+	}
+	var old string // of the year 2000, as it is in a bubble
+	synctest.Test(t, func(*testing.T) { old = sign(1400000000, "administrator", time.Hour) })
+	for _, tt := range []struct{ name, sig, state, text string }{
+		{"good", sign(1400000000, "administrator", time.Hour), stateOK, "of administrator of app 1400000000, for another 59m"},
+		{"another app", sign(5, "administrator", time.Hour), stateWarning, "it is of app 5, not of 1400000000"},
+		{"another account", sign(1400000000, "bob\x1b[2J", time.Hour), stateWarning, "it is of bob?[2J, not of administrator"},
+		{"expired", old, stateWarning, "it has expired "},
+		{"a key", knownKey, stateWarning, "CHATBATCH_USERSIG: this is no UserSig, or it is not whole"},
+		{"cut short", knownSig, stateWarning, "CHATBATCH_USERSIG: this is no UserSig, or it is not whole"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			srv := httptest.NewServer(groupWith(10010))
+			defer srv.Close()
+			env := checkEnv(t, srv.URL)
+			env["CHATBATCH_USERSIG"] = tt.sig
+			got := checkAt(t, env)
+			f := got.found["signature"]
+			if got.code != exitOK || f.State != tt.state || !strings.HasPrefix(f.Text, tt.text) || tt.state != stateOK && f.Do == "" {
+				t.Errorf("exit code %d, %+v", got.code, f)
+			}
+			if strings.Contains(fmt.Sprint(got), tt.sig[16:]) {
+				t.Errorf("the signature is shown: %+v", got)
+			}
+		})
 	}
 }
 

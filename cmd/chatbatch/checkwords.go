@@ -15,6 +15,30 @@ import (
 	"chatbatch/io/chat"
 )
 
+// signature notes what a ready signature says of itself. The server is the judge of it.
+func (c *checkup) signature(conn *connection) {
+	sig, ready := conn.chat.Signer.(chat.FixedSig)
+	if !ready {
+		return
+	}
+	f := finding{Name: "signature", State: stateWarning}
+	claims, err := sig.Claims()
+	left := time.Until(claims.Expires).Round(time.Second)
+	switch {
+	case err != nil:
+		f.Text, f.Do = "CHATBATCH_USERSIG: "+err.Error(), "copy all of it, or give the secret key instead"
+	case claims.SDKAppID != conn.chat.SDKAppID:
+		f.Text, f.Do = fmt.Sprintf("it is of app %d, not of %d", claims.SDKAppID, conn.chat.SDKAppID), "make one for --sdkappid, or give the secret key instead"
+	case claims.Identifier != conn.chat.Identifier:
+		f.Text, f.Do = fmt.Sprintf("it is of %s, not of %s", brief(claims.Identifier), conn.chat.Identifier), "make one for --identifier, or give the secret key instead"
+	case left <= 0:
+		f.Text, f.Do = fmt.Sprintf("it has expired %s ago", -left), "make a new one, or give the secret key: signatures made with that are renewed"
+	default:
+		f.State, f.Text = stateOK, fmt.Sprintf("of %s of app %d, for another %s", claims.Identifier, claims.SDKAppID, left)
+	}
+	c.note(f)
+}
+
 // way notes how far the call came on its way.
 func (c *checkup) way(conn *connection, a *probe) {
 	a.wire.mu.Lock()

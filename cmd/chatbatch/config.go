@@ -42,7 +42,8 @@ func readConfig(cmd *cobra.Command, w world) (*config, error) {
 		return nil, err
 	}
 	if path == "" {
-		if profile.Value.String() != "" {
+		// Who wants no file wants no profile, unless it was said in the same breath.
+		if profile.Value.String() != "" && (!name.Changed || originOf(profile) == originArgument) {
 			return nil, usage("--profile %s: there is no configuration file to have it; name one by --config", profile.Value)
 		}
 		return nil, nil
@@ -68,8 +69,13 @@ func readConfig(cmd *cobra.Command, w world) (*config, error) {
 	if err != nil {
 		return nil, usage("%s: %w", path, err)
 	}
-	c.byArgument = originOf(name) == originArgument || originOf(profile) == originArgument
+	c.ofCommand = ofCommand(name) || ofCommand(profile)
 	return c, nil
+}
+
+// ofCommand says that a flag was set by this very command: the next one will not know.
+func ofCommand(f *pflag.Flag) bool {
+	return originOf(f) == originArgument || originOf(f) == originJobFile
 }
 
 // configPath is the file that --config names, or the usual one if that is there, or "".

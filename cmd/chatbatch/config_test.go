@@ -358,3 +358,14 @@ func TestShownConfigIsOne(t *testing.T) {
 		t.Errorf("exit code %d, %s (-first +second)\n%s", code, stderr, diff)
 	}
 }
+
+// A flag whose help begins with what it names, a file or a directory, has its name taken
+// relative to the file in which it stands.
+func TestNamesFile(t *testing.T) {
+	says := regexp.MustCompile(`(?i)^(a |the )?(YAML )?(file|directory|scenario)\b`)
+	flagsOf(rootCommand(world{})).VisitAll(func(f *pflag.Flag) {
+		if got, want := namesFile(f.Name), says.MatchString(f.Usage); got != want {
+			t.Errorf("--%s (%s): got %v, want %v", f.Name, f.Usage, got, want)
+		}
+	})
+}

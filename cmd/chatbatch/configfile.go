@@ -22,12 +22,12 @@ import (
 // A config is a configuration file: flags of any commands, and profiles that go before
 // them, of which one is used.
 type config struct {
-	path       string
-	flags      []setting
-	profiles   map[string][]setting
-	profile    string // that is used; "": none
-	line       int    // on which the file chooses it; 0: it does not
-	byArgument bool   // the file or the profile was
+	path      string
+	flags     []setting
+	profiles  map[string][]setting
+	profile   string // that is used; "": none
+	line      int    // on which the file chooses it; 0: it does not
+	ofCommand bool   // it, or its profile, was chosen by this command alone
 }
 
 // Keys of a configuration file that are no flags of its commands.
@@ -234,7 +234,7 @@ func (c *config) value(flag string) string {
 // arguments are those by which another command uses the same file and profile, where it
 // would not do so by itself.
 func (c *config) arguments() string {
-	if c == nil || !c.byArgument {
+	if c == nil || !c.ofCommand {
 		return ""
 	}
 	path, err := filepath.Abs(c.path)

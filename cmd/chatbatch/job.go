@@ -131,7 +131,7 @@ func (j *job) start(ctx context.Context, kind, name string) error {
 	defer conn.close()
 	b, err := j.begin(ctx, kind, conn, j.opener(name, conn))
 	if err != nil {
-		return err
+		return j.toBeChecked(err, conn)
 	}
 	defer b.close()
 	return j.work(ctx, b)

@@ -197,10 +197,12 @@ func (f *jobFile) nameJobs() error {
 	return nil
 }
 
-// namesFile says whether a flag names a file or a directory.
+// namesFile says whether a flag names a file or a directory: most say so by the end of
+// their own name.
 func namesFile(flag string) bool {
-	return strings.HasSuffix(flag, "file") || strings.HasSuffix(flag, "-dir") ||
-		slices.Contains([]string{"output", "sim-scenario", "scenario"}, flag)
+	ends := func(end string) bool { return strings.HasSuffix(flag, end) }
+	return slices.ContainsFunc([]string{"-file", "-textfile", "-dir"}, ends) ||
+		slices.Contains([]string{keyConfig, "output", "sim-scenario", "scenario"}, flag)
 }
 
 // at is the name of a file in a file that lies in dir: it means the same wherever

@@ -34,7 +34,8 @@ those that want to send take turns.
 
 At the top stand the flags of this command, in a job those of its kind, without
 the dashes. An argument or the environment goes before the file, the configuration
-behind it. Names of files are relative to where the file lies.
+behind it; config and profile may stand at the top, too. Names of files are relative
+to where the file lies.
 
 Nothing is sent before all jobs are planned, but for the calls that list groups:
 if an input is refused, no job is run. Each job is a run of its own, with its books
