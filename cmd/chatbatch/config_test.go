@@ -64,20 +64,18 @@ func precede(t *testing.T, strong, weak origin, chosen string) {
 	qps := func(o origin) string { return fmt.Sprint(10 + slices.Index([]origin{strong, weak}, o)) }
 	has := func(o origin) bool { return o == strong || o == weak }
 	env, args := map[string]string{"XDG_CONFIG_HOME": dir}, []string(nil)
-	file := filepath.Join(dir, "chatbatch", "config.yaml")
-	if err := os.Mkdir(filepath.Dir(file), 0o700); err != nil {
-		t.Fatal(err)
-	}
-	text := "identifier: a\n"
+	file, text := filepath.Join(dir, "named.yaml"), "identifier: a\n"
 	switch chosen {
 	case "argument":
-		file = filepath.Join(dir, "named.yaml")
 		args = append(args, "--config", file, "--profile", "p")
 	case "environment":
-		file = filepath.Join(dir, "named.yaml")
 		env["CHATBATCH_CONFIG"], env["CHATBATCH_PROFILE"] = file, "p"
 	case "file":
 		text += "profile: p\n"
+		file = filepath.Join(dir, "chatbatch", "config.yaml")
+		if err := os.Mkdir(filepath.Dir(file), 0o700); err != nil {
+			t.Fatal(err)
+		}
 	}
 	args = append(args, "run")
 	if has(originArgument) {

@@ -6,9 +6,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"unicode/utf8"
 
@@ -101,12 +103,13 @@ func configShowCommand(w world) *cobra.Command {
 
 // shownConfig is what `config show` shows.
 type shownConfig struct {
-	Command  string        `json:"command,omitempty"` // "": all of them
-	Config   string        `json:"config,omitempty"`  // the file in use
-	Profile  string        `json:"profile,omitempty"` // that is in use
+	Command  string        `json:"command,omitempty"`  // "": all of them
+	Config   string        `json:"config,omitempty"`   // the file in use
+	Usual    string        `json:"usual,omitempty"`    // where it would lie, if there is none
+	Profile  string        `json:"profile,omitempty"`  // that is in use
+	Profiles []string      `json:"profiles,omitempty"` // that there are
 	Flags    []shownFlag   `json:"flags"`
 	Secrets  []shownSecret `json:"secrets"`
-	Profiles []string      `json:"profiles,omitempty"` // that there are
 }
 
 type shownFlag struct {
@@ -211,7 +214,9 @@ func shown(target *cobra.Command, c *config, onlySet bool, getenv func(string) s
 		s.Command = strings.TrimPrefix(target.CommandPath(), "chatbatch ")
 	}
 	if c != nil {
-		s.Config, s.Profile = c.path, c.profile
+		s.Config, s.Profile, s.Profiles = c.path, c.profile, slices.Sorted(maps.Keys(c.profiles))
+	} else {
+		s.Usual = usualConfig(getenv)
 	}
 	target.Flags().VisitAll(func(f *pflag.Flag) {
 		v := shownOf(f, c)
@@ -316,9 +321,19 @@ func secretsOf(fs *pflag.FlagSet, getenv func(string) string) []shownSecret {
 
 // text shows the flags as a file of them; what they come from is a comment.
 func (s *shownConfig) text(origins bool) string {
+	var b strings.Builder
+	if s.Usual != "" {
+		fmt.Fprintf(&b, "# config: none; the usual one would be %s\n", s.Usual)
+	}
+	if len(s.Profiles) > 0 {
+		fmt.Fprintf(&b, "# profiles: %s\n", strings.Join(s.Profiles, ", "))
+	}
 	var lines [][2]string
 	widest := 0
 	for _, f := range s.Flags {
+		if s.Config == "" && f.Value == "" && (f.Name == keyConfig || f.Name == keyProfile) {
+			continue
+		}
 		line := f.Name + ": " + f.yaml()
 		if f.Name == keyConfig || f.Name == keyProfile {
 			line = "# " + line // of the file that they are of
@@ -326,7 +341,6 @@ func (s *shownConfig) text(origins bool) string {
 		lines = append(lines, [2]string{line, strings.TrimSpace(f.Origin + " " + s.place(f))})
 		widest = max(widest, utf8.RuneCountInString(line))
 	}
-	var b strings.Builder
 	for _, l := range lines {
 		b.WriteString(l[0])
 		if origins {
