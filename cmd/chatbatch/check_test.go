@@ -186,3 +186,14 @@ func TestCheckAnswers(t *testing.T) {
 		})
 	}
 }
+
+// Where a region does not know the app, the one that was asked and the others are named.
+func TestCheckRegion(t *testing.T) {
+	for code, want := range map[chat.Code]bool{60006: true, 70016: true, 70020: true, 70009: false} {
+		o := &options{server: server{region: "sg"}}
+		c := &checkup{job: &job{options: o, w: world{stdout: io.Discard}}}
+		if c.refusal(&chat.Error{Code: code}); strings.Contains(c.found[0].Do, "; asked was sg of cn sg kr") != want {
+			t.Errorf("%d: got %+v", code, c.found[0])
+		}
+	}
+}

@@ -181,6 +181,10 @@ func permissionCodes() []chat.Code {
 	return []chat.Code{10026, 10059, 60016, 60017, 60020, 60021, 70051, 70114, 70398}
 }
 
+// regionCodes are those that a server answers that does not know the app: it may be that
+// of another region.
+func regionCodes() []chat.Code { return []chat.Code{60006, 70016, 70020} }
+
 // answer notes what the server's answer says of us.
 func (c *checkup) answer(conn *connection, a *probe) {
 	e, refused := errors.AsType[*chat.Error](a.err)
@@ -218,6 +222,9 @@ func (c *checkup) refusal(e *chat.Error) bool {
 	case rule.Then == chat.StopRun || rule.Canary == chat.StopRun:
 		if slices.Contains(permissionCodes(), e.Code) {
 			f.Name = "permission"
+		}
+		if slices.Contains(regionCodes(), e.Code) && c.region != "" {
+			f.Do += fmt.Sprintf("; asked was %s of %s", c.region, strings.Join(chat.Regions(), " "))
 		}
 	case rule.Verdict == chat.Slow:
 		f.Name, f.exit, f.Do = "answer", exitTryLater, "try again later: others spend the budget of this app; --qps and --share leave them their part"

@@ -87,7 +87,7 @@ func configShowCommand(w world) *cobra.Command {
 			if err != nil {
 				return fmt.Errorf("print configuration: %w", err)
 			}
-			for _, text := range unknownVariables(w) {
+			for _, text := range unknownVariables(w, cmd.Flags()) {
 				fmt.Fprintln(w.stderr, "chatbatch: "+text)
 			}
 			return nil

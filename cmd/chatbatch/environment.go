@@ -46,26 +46,26 @@ const testPrefix = "CHATBATCH_TEST_"
 
 // unknownVariables are variables of ours that are set and mean nothing, each with the
 // one that may have been meant. A mistyped one would be ignored in silence. What they are
-// set to is not looked at: it may be the key.
-func unknownVariables(w world) []string {
+// set to is not looked at: it may be the key. own are the flags of the command: mostly
+// they have them all, and the other commands need not be made to ask theirs.
+func unknownVariables(w world, own *pflag.FlagSet) (unknown []string) {
 	if w.environ == nil {
 		return nil
 	}
-	var set []string
+	known := append(secretVariables(), variables(own)...)
+	var others []string
 	for _, entry := range w.environ() {
 		name, value, _ := strings.Cut(entry, "=")
-		if value != "" && strings.HasPrefix(name, variablePrefix) && !strings.HasPrefix(name, testPrefix) {
-			set = append(set, name)
+		if value != "" && strings.HasPrefix(name, variablePrefix) && !strings.HasPrefix(name, testPrefix) && !slices.Contains(known, name) {
+			others = append(others, name)
 		}
 	}
-	if len(set) == 0 {
+	if len(others) == 0 {
 		return nil
 	}
-	known := secretVariables()
-	flagsOf(rootCommand(w)).VisitAll(func(f *pflag.Flag) { known = append(known, variable(f.Name)) })
-	slices.Sort(set)
-	var unknown []string
-	for _, name := range set {
+	known = append(known, variables(flagsOf(rootCommand(w)))...)
+	slices.Sort(others)
+	for _, name := range others {
 		if !slices.Contains(known, name) {
 			unknown = append(unknown, name+" is set, and means nothing"+didYouMean(name, known))
 		}
@@ -73,9 +73,15 @@ func unknownVariables(w world) []string {
 	return unknown
 }
 
+// variables are those that set flags.
+func variables(fs *pflag.FlagSet) (names []string) {
+	fs.VisitAll(func(f *pflag.Flag) { names = append(names, variable(f.Name)) })
+	return names
+}
+
 // warnOfVariables tells of variables that mean nothing.
-func warnOfVariables(log *slog.Logger, w world) {
-	for _, text := range unknownVariables(w) {
+func warnOfVariables(log *slog.Logger, w world, own *pflag.FlagSet) {
+	for _, text := range unknownVariables(w, own) {
 		log.Warn(text)
 	}
 }

@@ -86,7 +86,7 @@ func newJob(cmd *cobra.Command, o *options, w world) (*job, error) {
 	if err != nil {
 		return nil, err
 	}
-	warnOfVariables(log, w)
+	warnOfVariables(log, w, cmd.Flags())
 	runs, err := runsIn(o.runsDir, w.getenv)
 	if err != nil && !o.dryRun { // that leaves nothing behind
 		return nil, err
