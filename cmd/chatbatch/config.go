@@ -93,10 +93,10 @@ func configPath(name *pflag.Flag, getenv func(string) string) (string, error) {
 	switch _, err := os.Stat(path); {
 	case err == nil:
 		return path, nil
-	case errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.ENOTDIR):
-		return "", nil
+	case errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.ENOTDIR), errors.Is(err, fs.ErrPermission):
+		return "", nil // who may not even look there, under sudo say, has put nothing there
 	default:
-		// To go on without it might mean another app.
+		// It may be there. To go on without it might mean another app.
 		return "", usage("read configuration: %w (--config= reads none)", err)
 	}
 }

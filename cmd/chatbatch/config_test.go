@@ -367,3 +367,33 @@ func TestNamesFile(t *testing.T) {
 		}
 	})
 }
+
+// A usual place that is none is passed over; a file there that cannot be read is not.
+func TestUsualConfig(t *testing.T) {
+	t.Parallel()
+	file := write(t, filepath.Join(t.TempDir(), "file"), "")
+	unreadable := t.TempDir()
+	if err := os.MkdirAll(filepath.Join(unreadable, "chatbatch", "config.yaml"), 0o700); err != nil { // a directory
+		t.Fatal(err)
+	}
+	for _, tt := range []struct {
+		name string
+		env  map[string]string
+		code int
+	}{
+		{"no home", nil, exitOK},
+		{"nothing there", map[string]string{"XDG_CONFIG_HOME": t.TempDir()}, exitOK},
+		{"no directory", map[string]string{"XDG_CONFIG_HOME": file}, exitOK},
+		{"not absolute", map[string]string{"XDG_CONFIG_HOME": "here"}, exitOK},
+		{"not to be read", map[string]string{"XDG_CONFIG_HOME": unreadable}, exitUsage},
+		{"not wanted", map[string]string{"XDG_CONFIG_HOME": unreadable, "CHATBATCH_PROFILE": "p"}, exitOK},
+	} {
+		args := []string{"config", "show"}
+		if tt.name == "not wanted" {
+			args = append(args, "--config=")
+		}
+		if code, _, stderr := program(t, tt.env, args...); code != tt.code {
+			t.Errorf("%s: exit code %d, %s", tt.name, code, stderr)
+		}
+	}
+}
