@@ -63,7 +63,7 @@ func checkCommand(w world) *cobra.Command {
 	fs.StringVar(&o.group, "group", "", "group to ask for: its type is shown")
 	o.pace.add(fs)
 	addRunsDir(fs, &o.runsDir)
-	o.output.add(fs)
+	o.output.addPrinting(fs)
 	fs.Lookup("json").Usage = "print what was found as one JSON object on stdout"
 	o.chunkSize, o.isolateBudget, o.ifLocked = jobs.DefaultChunkSize, jobs.DefaultIsolateCalls, "fail" // of no use here
 	o.retries = checkRetries
@@ -251,12 +251,24 @@ func (c *checkup) end() error {
 	return &codedError{code, nil} // it has been said
 }
 
+// A refusedError is the refusal of a run, with the command that looks into it.
+type refusedError struct {
+	err     error
+	command string
+}
+
+func (e *refusedError) Error() string { return e.err.Error() + e.advice() }
+
+func (e *refusedError) advice() string { return "; to look into it: " + e.command }
+
+func (e *refusedError) Unwrap() error { return e.err }
+
 // toBeChecked adds to the refusal of a run the command that finds out more.
 func (j *job) toBeChecked(why error, conn *connection) error {
 	if _, ok := errors.AsType[*jobs.RunRefusedError](why); !ok {
 		return why
 	}
-	return fmt.Errorf("%w; to look into it: %s", why, j.checkCommand(conn))
+	return &refusedError{why, j.checkCommand(conn)}
 }
 
 // checkCommand is the check of what a run uses, to be pasted as it stands. What another

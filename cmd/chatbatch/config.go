@@ -21,9 +21,9 @@ func addConfig(fs *pflag.FlagSet) {
 	fs.String(keyProfile, "", "profile of that file: one of several apps")
 }
 
-// complete sets the flags of cmd that were not given: from the environment, and behind
+// completeFlags sets the flags of cmd that were not given: from the environment, and behind
 // that from the configuration file, which is nil if there is none.
-func complete(cmd *cobra.Command, w world) (*config, error) {
+func completeFlags(cmd *cobra.Command, w world) (*config, error) {
 	if err := fromEnvironment(cmd.Flags(), w.getenv); err != nil {
 		return nil, err
 	}
@@ -37,16 +37,36 @@ func complete(cmd *cobra.Command, w world) (*config, error) {
 // readConfig reads the configuration file that cmd is to use, and chooses its profile.
 func readConfig(cmd *cobra.Command, w world) (*config, error) {
 	name, profile := cmd.Flags().Lookup(keyConfig), cmd.Flags().Lookup(keyProfile)
-	path, err := configPath(name, w.getenv)
+	c, err := loadConfig(cmd, w)
 	if err != nil {
 		return nil, err
 	}
-	if path == "" {
+	if c == nil {
 		// Who wants no file wants no profile, unless it was said in the same breath.
 		if profile.Value.String() != "" && (!name.Changed || originOf(profile) == originArgument) {
 			return nil, usage("--profile %s: there is no configuration file to have it; name one by --config", profile.Value)
 		}
 		return nil, nil
+	}
+	err = c.checkPrivate()
+	if err == nil {
+		err = c.check(flagsOf(rootCommand(w)))
+	}
+	if err == nil {
+		err = c.choose(profile)
+	}
+	if err != nil {
+		return nil, usage("%s: %w", c.path, err)
+	}
+	c.ofCommand = ofCommand(name) || ofCommand(profile)
+	return c, nil
+}
+
+// loadConfig reads the configuration file that cmd is to use, nil if there is none.
+func loadConfig(cmd *cobra.Command, w world) (*config, error) {
+	path, err := configPath(cmd.Flags().Lookup(keyConfig), w.getenv)
+	if err != nil || path == "" {
+		return nil, err
 	}
 	text, err := readSmall(cmd.Context(), path, nil, maxJobFile)
 	switch {
@@ -56,20 +76,10 @@ func readConfig(cmd *cobra.Command, w world) (*config, error) {
 		return nil, usage("read configuration: %w (--config= reads none)", err)
 	}
 	c, err := parseConfig(text)
-	if err == nil {
-		c.lieAt(path)
-		err = c.checkPrivate()
-	}
-	if err == nil {
-		err = c.check(flagsOf(rootCommand(w)))
-	}
-	if err == nil {
-		err = c.choose(profile)
-	}
 	if err != nil {
 		return nil, usage("%s: %w", path, err)
 	}
-	c.ofCommand = ofCommand(name) || ofCommand(profile)
+	c.lieAt(path)
 	return c, nil
 }
 

@@ -332,6 +332,8 @@ func TestMasked(t *testing.T) {
 		{"limiter", "postgres://u:hush@h h/db", "postgres://…"},
 		{"endpoint", "https://h:1/a", "https://h:1/a"},
 		{"endpoint", "https://u:hush@h", "https://u:…@h"},
+		{"notify-url", "https://hooks.invalid/hush", "…"},
+		{"notify-url", "", ""},
 		{"some-url", "https://hooks.invalid/services/hush/hush", "https://hooks.invalid/…"},
 		{"some-url", "https://hooks.invalid/?token=hush", "https://hooks.invalid/…"},
 		{"some-url", "https://hooks.invalid/", "https://hooks.invalid"},

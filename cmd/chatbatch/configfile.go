@@ -156,17 +156,21 @@ func flagNames(fs *pflag.FlagSet) (names []string) {
 	return names
 }
 
-// checkPrivate refuses a file with a password that others can read.
+// checkPrivate refuses a file with a secret in an address that others can read.
 func (c *config) checkPrivate() error {
 	return c.each(func(s *setting) error {
-		if !slices.ContainsFunc(s.values, hasPassword) {
+		secret := "a password"
+		switch isHook := s.name == "notify-url" && strings.Join(s.values, "") != ""; {
+		case isHook:
+			secret = "an address that lets write there who has it"
+		case !slices.ContainsFunc(s.values, hasPassword):
 			return nil
 		}
 		info, err := os.Stat(c.path)
 		if err != nil || runtime.GOOS == "windows" || info.Mode().Perm()&0o077 == 0 {
 			return err
 		}
-		return fmt.Errorf("line %d: %s has a password, and the file can be read by others (mode %#o); run: chmod 600 %s", s.line, s.name, info.Mode().Perm(), c.path)
+		return fmt.Errorf("line %d: %s has %s, and the file can be read by others (mode %#o); run: chmod 600 %s", s.line, s.name, secret, info.Mode().Perm(), c.path)
 	})
 }
 

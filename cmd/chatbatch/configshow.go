@@ -59,7 +59,8 @@ A configuration file has the names of flags of any commands as keys:
 Names of files in it are relative to where it lies. Secrets cannot stand in it.
 
 What is shown is such a file itself. Of secrets it is said where they come from, and
-nothing else; of addresses on the web the host is shown, without password and path.
+nothing else; of addresses the host is shown, without a password, and of that of a web
+hook (--notify-url) nothing.
 
 Exit codes:
   0  shown
@@ -146,7 +147,7 @@ func settle(ctx context.Context, given *pflag.FlagSet, w world, args []string) (
 			return nil, err
 		}
 	}
-	c, err := complete(target, w)
+	c, err := completeFlags(target, w)
 	if err != nil {
 		return nil, withPlaces(target.Flags(), err)
 	}
@@ -259,8 +260,8 @@ func shownOf(f *pflag.Flag, c *config) shownFlag {
 // but for the API's own and that of a database, all behind its host. Services are known
 // that take who knows the path for somebody they know.
 func masked(flag, text string) string {
-	if flag == "limiter" && checkLimiter("", text) != nil {
-		return "…" // mistyped, it has its password all the same
+	if flag == "notify-url" && text != "" || flag == "limiter" && checkLimiter("", text) != nil {
+		return "…" // a secret as a whole; mistyped, it has its password all the same
 	}
 	scheme, _, isAddress := strings.Cut(text, "://")
 	if !isAddress {
@@ -310,12 +311,16 @@ func secretsOf(fs *pflag.FlagSet, getenv func(string) string) []shownSecret {
 		key.From = filepath.Join(dir, "chatbatch_secret_key")
 	}
 	all := []shownSecret{key}
-	if l := fs.Lookup("limiter"); l != nil && !l.Changed && !fs.Lookup("limiter-file").Changed && dir != "" {
-		name := filepath.Join(dir, "chatbatch_limiter")
+	for flag, file := range map[string]string{"limiter": "chatbatch_limiter", "notify-url": "chatbatch_notify_url"} {
+		f, name := fs.Lookup(flag), filepath.Join(dir, file)
+		if f == nil || f.Changed || fs.Changed(flag+"-file") || dir == "" {
+			continue
+		}
 		if _, err := os.Stat(name); !errors.Is(err, os.ErrNotExist) {
-			all = append(all, shownSecret{Name: "limiter", From: name})
+			all = append(all, shownSecret{Name: flag, From: name})
 		}
 	}
+	slices.SortFunc(all[1:], func(a, b shownSecret) int { return strings.Compare(a.Name, b.Name) })
 	return all
 }
 

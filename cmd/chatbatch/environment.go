@@ -11,14 +11,15 @@ import (
 )
 
 // fromEnvironment sets flags that were not given from CHATBATCH_<FLAG>. Who is to
-// share the budget has two flags: one that was given stands for both.
+// share the budget has two flags, and so has who is told of the end: one that was given
+// stands for both.
 func fromEnvironment(fs *pflag.FlagSet, getenv func(string) string) error {
 	var errs []error
 	before := changed(fs)
 	fs.VisitAll(func(f *pflag.Flag) {
 		name := variable(f.Name)
 		text := getenv(name)
-		if f.Changed || text == "" || f.Name == "help" || anyOf(limiterFlags(), f.Name, before) {
+		if f.Changed || text == "" || f.Name == "help" || anyOf(limiterFlags(), f.Name, before) || anyOf(notifyFlags(), f.Name, before) {
 			return
 		}
 		came(f, originEnvironment, name)

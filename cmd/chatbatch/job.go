@@ -74,7 +74,7 @@ func (o *options) addKind(k kindOf, fs *pflag.FlagSet) {
 // newJob completes the options from the environment and the configuration file, and
 // checks them.
 func newJob(cmd *cobra.Command, o *options, w world) (*job, error) {
-	c, err := complete(cmd, w)
+	c, err := completeFlags(cmd, w)
 	if err != nil {
 		return nil, err
 	}
@@ -87,6 +87,9 @@ func newJob(cmd *cobra.Command, o *options, w world) (*job, error) {
 		return nil, err
 	}
 	warnOfVariables(log, w, cmd.Flags())
+	if err := w.ending.prepare(o, cmd.Flags(), w.getenv, log); err != nil {
+		return nil, err
+	}
 	runs, err := runsIn(o.runsDir, w.getenv)
 	if err != nil && !o.dryRun { // that leaves nothing behind
 		return nil, err

@@ -259,7 +259,7 @@ func apply(settings []setting, fs *pflag.FlagSet) error {
 		if f == nil || f.Name == "help" {
 			return fmt.Errorf("line %d: there is no %q here", s.line, s.name)
 		}
-		if f.Changed || anyOf(placeFlags(), s.name, before) || anyOf(limiterFlags(), s.name, before) {
+		if f.Changed || anyOf(placeFlags(), s.name, before) || anyOf(limiterFlags(), s.name, before) || anyOf(notifyFlags(), s.name, before) {
 			continue
 		}
 		came(f, s.from, fmt.Sprintf("%s:%d", s.file, s.line))

@@ -22,6 +22,7 @@ type world struct {
 	stdout, stderr io.Writer
 	getenv         func(string) string
 	environ        func() []string // NAME=VALUE; nil: it is not known whole
+	ending         *ending         // of the command that is given, see [run]
 }
 
 // errInterrupted is the cause of a context that a signal has ended.
@@ -50,7 +51,7 @@ func main() {
 	// with its UserSig.
 	log.SetOutput(io.Discard)
 	ctx, stop := interruptible(context.Background(), os.Stderr)
-	code := run(ctx, os.Args[1:], world{os.Stdin, os.Stdout, os.Stderr, os.Getenv, os.Environ})
+	code := run(ctx, os.Args[1:], world{stdin: os.Stdin, stdout: os.Stdout, stderr: os.Stderr, getenv: os.Getenv, environ: os.Environ})
 	stop()
 	os.Exit(code)
 }

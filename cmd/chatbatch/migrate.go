@@ -64,7 +64,7 @@ func migrate(ctx context.Context, w world, database string) error {
 // database completes the flags and returns the address of
 // the database that they mean, "" if they mean none.
 func (o *sharers) database(cmd *cobra.Command, w world) (string, error) {
-	if _, err := complete(cmd, w); err != nil {
+	if _, err := completeFlags(cmd, w); err != nil {
 		return "", err
 	}
 	o.note(cmd.Flags())

@@ -16,7 +16,7 @@ import (
 var errExpired = errors.New("--max-duration is over")
 
 // options are the flags of the commands that run jobs. Every flag can also be
-// set as CHATBATCH_<FLAG>, and in a file; see [complete].
+// set as CHATBATCH_<FLAG>, and in a file; see [completeFlags].
 type options struct {
 	server
 	pace
@@ -159,9 +159,15 @@ type output struct {
 	json      bool
 	logFormat string
 	logLevel  string
+	notifying
 }
 
 func (o *output) add(fs *pflag.FlagSet) {
+	o.addPrinting(fs)
+	o.notifying.add(fs)
+}
+
+func (o *output) addPrinting(fs *pflag.FlagSet) {
 	fs.BoolVar(&o.quiet, "quiet", false, "print nothing but errors")
 	fs.BoolVar(&o.json, "json", false, "print the summary as one JSON object on stdout")
 	fs.StringVar(&o.logFormat, "log-format", "text", "text or json")

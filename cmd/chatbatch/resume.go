@@ -98,6 +98,7 @@ func (j *job) endedMeanwhile(ctx context.Context, run string) error {
 		return err
 	}
 	j.log.Info("run " + run + " has ended meanwhile")
+	j.w.ending.summary = sum
 	if j.json {
 		err = json.NewEncoder(j.w.stdout).Encode(sum)
 	}

@@ -94,6 +94,7 @@ type member struct {
 	ended  bool           // before, together with others that go on
 	sum    ledger.Summary // of its run
 	code   int            // how it ended
+	err    error          // of a run that did not end well; it has been printed
 }
 
 // runAll plans all jobs and then runs them side by side.
@@ -371,6 +372,7 @@ func (m *member) run(ctx context.Context) {
 	m.telling.Lock()
 	defer m.telling.Unlock()
 	if err != nil {
-		m.code = exitCode(m.named(err), m.w.stderr)
+		m.err = m.named(err)
+		m.code = exitCode(m.err, m.w.stderr)
 	}
 }

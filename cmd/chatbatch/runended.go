@@ -46,6 +46,9 @@ func (j *job) allEnded(all []*member, total *jobs.Meter) error {
 		if severity(m.code) > severity(sum.Exit) {
 			sum.Exit = m.code
 		}
+		if m.err != nil && said(m.err) != "" {
+			j.w.ending.errs = append(j.w.ending.errs, outward(m.err))
+		}
 		if m.begun == nil && !m.ended {
 			continue // skipped
 		}
@@ -54,6 +57,7 @@ func (j *job) allEnded(all []*member, total *jobs.Meter) error {
 		sum.Rows, sum.Succeeded = sum.Rows+s.Rows, sum.Succeeded+s.Succeeded
 		sum.Failed, sum.Unprocessed = sum.Failed+s.Failed, sum.Unprocessed+s.Unprocessed
 	}
+	j.w.ending.summary = sum
 	if !j.quiet {
 		fmt.Fprintln(j.w.stderr, allTable(sum))
 	}

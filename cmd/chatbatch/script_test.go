@@ -64,6 +64,10 @@ func TestMain(m *testing.M) {
 //	                    do the command again and again until its stdout has that
 //	interrupt           SIGINT to the command in the background; after wait,
 //	exited N            that one ended with exit code N
+//	hook [ANSWER]       a web hook at $HOOK_URL; it answers with ok, with another
+//	                    status, or with status 200 and a text
+//	told N              it has got exactly N messages since the last "told", on
+//	                    stdout, one a line
 func TestScript(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir:                 "../../testdata/script",
@@ -93,7 +97,7 @@ func scriptCommands() map[string]scriptCommand {
 		"hold": hold, "release": release, "marks": marks, "address": address, "newest": newest,
 		"next": next, "compact": compact, "mode": mode, "interrupt": interrupt, "exited": exited,
 		"asked": asked, "unread": unread, "table": tableOf, "until": until, "busiest": busiest,
-		"pack": pack, "encode": encode, "decode": decode,
+		"pack": pack, "encode": encode, "decode": decode, "hook": hook, "told": toldOf,
 	}
 }
 
@@ -107,8 +111,9 @@ type stage struct {
 	proxy    *pgtest.Proxy // the way to it
 
 	mu      sync.Mutex
-	touched []string      // under mu
-	asked   []string      // under mu
+	touched []string // under mu
+	asked   []string // under mu
+	hook    *webHook
 	held    chan struct{} // under mu; answers wait until it is closed; nil: they do not
 }
 

@@ -145,7 +145,9 @@ func (j *job) books(until context.Context, l *ledger.Ledger) (ledger.Summary, er
 	if err != nil {
 		return sum, err
 	}
-	if j.telling != nil {
+	if j.telling == nil {
+		j.w.ending.summary = sum
+	} else {
 		j.telling.Lock()
 		defer j.telling.Unlock()
 	}
