@@ -34,11 +34,13 @@ func complete(cmd *cobra.Command, w world) error {
 		cmd.ValidArgsFunction = argumentsOf(cmd, w)
 	}
 	var err error
-	cmd.Flags().VisitAll(func(f *pflag.Flag) {
+	register := func(f *pflag.Flag) {
 		if err == nil && f.Name != "help" {
 			err = cmd.RegisterFlagCompletionFunc(f.Name, valuesOf(f, w))
 		}
-	})
+	}
+	cmd.Flags().VisitAll(register)
+	cmd.PersistentFlags().VisitAll(register)
 	return err
 }
 
@@ -78,9 +80,11 @@ func valuesOf(f *pflag.Flag, w world) cobra.CompletionFunc {
 		return func(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
 			return nil, cobra.ShellCompDirectiveFilterDirs
 		}
-	case f.Name == "scenario" || f.Name == "sim-scenario":
+	case f.Name == keyProfile:
+		return profilesOf(w)
+	case f.Name == "scenario" || f.Name == "sim-scenario" || f.Name == keyConfig:
 		return filesOf("yaml", "yml")
-	case slices.Contains(pathFlags(), f.Name):
+	case namesFile(f.Name):
 		return anyFile
 	case f.Value.Type() == "stringSlice":
 		return listOf(values)
@@ -192,10 +196,25 @@ func failedClasses(ctx context.Context, s ledger.Store, run string) []string {
 
 // storeOf is where the runs are that the command line means as far as it is typed.
 func storeOf(cmd *cobra.Command, w world) (ledger.Store, bool) {
-	dir := w.getenv(variable("runs-dir"))
-	if f := cmd.Flags().Lookup("runs-dir"); f != nil && f.Changed {
-		dir = f.Value.String()
+	f := cmd.Flags().Lookup("runs-dir")
+	if f == nil {
+		return ledger.Store{}, false
 	}
-	dir, err := runsIn(dir, w.getenv)
+	// A configuration that cannot be read will be told of when the command is run.
+	_, _ = completeFlags(cmd, w)
+	dir, err := runsIn(f.Value.String(), w.getenv)
 	return ledger.Store{Dir: dir}, err == nil
+}
+
+// profilesOf completes the profiles of the configuration file that is named by now.
+func profilesOf(w world) cobra.CompletionFunc {
+	return func(cmd *cobra.Command, _ []string, _ string) ([]string, cobra.ShellCompDirective) {
+		var names []string
+		if err := fromEnvironment(cmd.Flags(), w.getenv); err == nil {
+			if c, err := loadConfig(cmd, w); err == nil && c != nil {
+				names = slices.Sorted(maps.Keys(c.profiles))
+			}
+		}
+		return names, cobra.ShellCompDirectiveNoFileComp
+	}
 }

@@ -38,7 +38,7 @@ func start(t *testing.T, dir string, env []string, stdin *os.File, args ...strin
 	if stdin != nil {
 		p.Stdin = stdin
 	}
-	p.Env = append(os.Environ(), "GORACE="+goRace, "XDG_STATE_HOME="+filepath.Join(dir, "state"))
+	p.Env = append(os.Environ(), "GORACE="+goRace, "XDG_STATE_HOME="+filepath.Join(dir, "state"), "XDG_CONFIG_HOME="+filepath.Join(dir, "config"))
 	p.Env = append(p.Env, env...)
 	if err := p.Start(); err != nil {
 		t.Fatal(err)

@@ -23,11 +23,12 @@ import (
 type job struct {
 	*options
 	logs
-	w     world // its stderr is the board
-	board *board
-	prog  *progress
-	store ledger.Store
-	flags *pflag.FlagSet // of its kind
+	w      world // its stderr is the board
+	board  *board
+	prog   *progress
+	store  ledger.Store
+	flags  *pflag.FlagSet // of its kind
+	config *config        // nil: there is none
 
 	observer *observer // nil: nobody looks on
 
@@ -74,9 +75,11 @@ func (o *options) addKind(k kindOf, fs *pflag.FlagSet) {
 	o.input.add(fs)
 }
 
-// newJob completes the options from the environment and checks them.
+// newJob completes the options from the environment and the configuration file, and
+// checks them.
 func newJob(cmd *cobra.Command, o *options, w world) (*job, error) {
-	if err := fromEnvironment(cmd, w.getenv); err != nil {
+	c, err := completeFlags(cmd, w)
+	if err != nil {
 		return nil, err
 	}
 	o.note(cmd.Flags())
@@ -89,6 +92,7 @@ func newJob(cmd *cobra.Command, o *options, w world) (*job, error) {
 	if err != nil {
 		return nil, err
 	}
+	warnOfVariables(logs.log, w, cmd.Flags())
 	w.ending.kept = logs.kept
 	if err := w.ending.prepare(o, cmd.Flags(), w.getenv, logs.log); err != nil {
 		return nil, err
@@ -97,7 +101,7 @@ func newJob(cmd *cobra.Command, o *options, w world) (*job, error) {
 	if err != nil && !o.dryRun { // that leaves nothing behind
 		return nil, err
 	}
-	return &job{options: o, w: w, logs: logs, board: b, store: ledger.Store{Dir: runs}, flags: cmd.Flags()}, nil
+	return &job{options: o, w: w, logs: logs, board: b, store: ledger.Store{Dir: runs}, flags: cmd.Flags(), config: c}, nil
 }
 
 // bounded calls do with a context that ends after --max-duration.
@@ -107,6 +111,7 @@ func (j *job) bounded(ctx context.Context, do func(context.Context) error) error
 		ctx, cancel = context.WithTimeoutCause(ctx, j.maxDuration, errExpired)
 		defer cancel()
 	}
+	j.config.tell(j.log)
 	stop := context.AfterFunc(ctx, func() {
 		if context.Cause(ctx) == errInterrupted {
 			j.log.Warn("stopping; calls under way may still come back. A second signal exits at once")
@@ -153,7 +158,7 @@ func (j *job) start(ctx context.Context, kind, name string) error {
 	defer conn.close()
 	b, err := j.begin(ctx, kind, conn, j.opener(name, conn))
 	if err != nil {
-		return err
+		return j.toBeChecked(err, conn)
 	}
 	defer b.close()
 	return j.work(ctx, b)

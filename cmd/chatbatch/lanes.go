@@ -109,14 +109,7 @@ func (o *sharers) who(getenv func(string) string) (string, error) {
 
 // warnOfPassword tells who has written a password where others can read it.
 func (o *sharers) warnOfPassword(log *slog.Logger) {
-	if o.from != originArgument || !isDatabase(o.limiter) {
-		return
-	}
-	u, err := url.Parse(o.limiter)
-	if err != nil {
-		return // who opens the database says so
-	}
-	if _, has := u.User.Password(); has || u.Query().Has("password") {
+	if o.from == originArgument && isDatabase(o.limiter) && hasPassword(o.limiter) {
 		log.Warn("the password in --limiter can be read by others on this host, in the list of its processes: put the address into a --limiter-file or CHATBATCH_LIMITER, or the password into PGPASSWORD or ~/.pgpass")
 	}
 }

@@ -23,7 +23,8 @@ type world struct {
 	stdin          io.Reader
 	stdout, stderr io.Writer
 	getenv         func(string) string
-	ending         *ending // of the command that is given, see [run]
+	environ        func() []string // NAME=VALUE; nil: it is not known whole
+	ending         *ending         // of the command that is given, see [run]
 }
 
 // errInterrupted is the cause of a context that a signal has ended.
@@ -55,7 +56,7 @@ func main() {
 	// as wide as two, tables are crooked for who has a Chinese one.
 	text.OverrideRuneWidthEastAsianWidth(false)
 	ctx, stop := interruptible(context.Background(), os.Stderr)
-	code := run(ctx, os.Args[1:], world{stdin: os.Stdin, stdout: os.Stdout, stderr: os.Stderr, getenv: os.Getenv})
+	code := run(ctx, os.Args[1:], world{stdin: os.Stdin, stdout: os.Stdout, stderr: os.Stderr, getenv: os.Getenv, environ: os.Environ})
 	stop()
 	os.Exit(code)
 }

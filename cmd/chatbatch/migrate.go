@@ -61,10 +61,10 @@ func migrate(ctx context.Context, w world, database string) error {
 	return nil
 }
 
-// database completes the flags from the environment and returns the address of
+// database completes the flags and returns the address of
 // the database that they mean, "" if they mean none.
 func (o *sharers) database(cmd *cobra.Command, w world) (string, error) {
-	if err := fromEnvironment(cmd, w.getenv); err != nil {
+	if _, err := completeFlags(cmd, w); err != nil {
 		return "", err
 	}
 	o.note(cmd.Flags())

@@ -75,6 +75,9 @@ type told struct {
 // is a mistake that must not show at the end of a night.
 func (e *ending) prepare(o *options, flags *pflag.FlagSet, getenv func(string) string, log *slog.Logger) (err error) {
 	e.log, e.grace = log, o.grace
+	if flags.Lookup("notify-url") == nil {
+		return nil // nobody waits for the end of this command
+	}
 	url, file := originOf(flags.Lookup("notify-url")), originOf(flags.Lookup("notify-url-file"))
 	if url != "" && url == file {
 		return usage("give --notify-url or --notify-url-file, not both")

@@ -52,6 +52,9 @@ func (j *job) resume(ctx context.Context, args []string) error {
 	if err != nil {
 		return err
 	}
+	if err := j.checkApp(meta); err != nil {
+		return err
+	}
 	j.prog = j.board.add("resume "+meta.Run, j.logs)
 	j.board.raise()
 	j.sdkAppID, j.identifier = meta.SDKAppID, meta.Identifier

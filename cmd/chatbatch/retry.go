@@ -101,6 +101,9 @@ func (j *job) retry(ctx context.Context, run string, classes []string) error {
 // retryOptions takes over what made the plan of the earlier run.
 func (j *job) retryOptions(ctx context.Context, m ledger.Meta) error {
 	target := j.target
+	if err := j.checkApp(m); err != nil {
+		return err
+	}
 	if err := j.planAgain(m); err != nil {
 		return err
 	}

@@ -23,7 +23,7 @@ func run(ctx context.Context, args []string, w world) int {
 	root.SetOut(w.stdout)
 	root.SetErr(w.stderr)
 	cmd, err := root.ExecuteContextC(ctx)
-	err = fromVariables(cmd.Flags(), cutShort(ctx, err))
+	err = withPlaces(cmd.Flags(), cutShort(ctx, err))
 	code := exitCode(err, w.stderr)
 	w.ending.tell(ctx, cmd, w, code, err)
 	w.ending.kept.close() // it has been told there, too, what a web hook was not told
@@ -37,9 +37,11 @@ func rootCommand(w world) *cobra.Command {
 		Long: `chatbatch runs bulk jobs against the server REST API of Tencent Cloud Chat, inside
 one budget of calls a second, and says of every row what became of it.
 
-Every flag can be set as CHATBATCH_<FLAG> in the environment. Credentials are the
+Every flag can be set as CHATBATCH_<FLAG> in the environment, and in a configuration
+file; chatbatch config show says where each value comes from. Credentials are the
 secret key in CHATBATCH_SECRET_KEY, --secret-key-file, or a ready UserSig in
-CHATBATCH_USERSIG. To try it without a server: chatbatch demo`,
+CHATBATCH_USERSIG; chatbatch check tries them. To try all without a server:
+chatbatch demo`,
 		Version:       builtFrom(),
 		SilenceUsage:  true,
 		SilenceErrors: true,
@@ -48,10 +50,11 @@ CHATBATCH_USERSIG. To try it without a server: chatbatch demo`,
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return usage("%w; see: %s --help", err, cmd.CommandPath())
 	})
+	addConfig(root.PersistentFlags())
 	root.AddCommand(
 		marksCommand(w), unreadCommand(w), exportCommand(w), runCommand(w),
 		resumeCommand(w), retryCommand(w), reportCommand(w), runsCommand(w), simCommand(w), demoCommand(w),
-		limiterCommand(w), migrateCommand(w), versionCommand(w), manCommand(w),
+		limiterCommand(w), migrateCommand(w), configCommand(w), checkCommand(w), versionCommand(w), manCommand(w),
 	)
 	return root
 }

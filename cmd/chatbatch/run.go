@@ -33,8 +33,9 @@ those that want to send take turns.
       fields: [role, name_card]
 
 At the top stand the flags of this command, in a job those of its kind, without
-the dashes. An argument or the environment goes before the file. Names of files
-are relative to where the file lies.
+the dashes. An argument or the environment goes before the file, the configuration
+behind it; config and profile may stand at the top, too. Names of files are relative
+to where the file lies.
 
 Nothing is sent before all jobs are planned, but for the calls that list groups:
 if an input is refused, no job is run. Each job is a run of its own, with its books
@@ -55,7 +56,7 @@ func runCommand(w world) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			if err := fromEnvironment(cmd, w.getenv); err != nil {
+			if err := fromEnvironment(cmd.Flags(), w.getenv); err != nil {
 				return err
 			}
 			f.given = changed(cmd.Flags())
@@ -327,6 +328,9 @@ func (j *job) member(e jobEntry, given map[string]bool, telling *sync.Mutex) (*m
 	if err := apply(e.flags, fs); err != nil {
 		return nil, err
 	}
+	if err := j.completeKind(fs); err != nil {
+		return nil, err
+	}
 	if o.dryRun != j.dryRun {
 		return nil, fmt.Errorf("line %d: dry-run is for all jobs together, not for one of them", e.line)
 	}
@@ -337,7 +341,7 @@ func (j *job) member(e jobEntry, given map[string]bool, telling *sync.Mutex) (*m
 		return nil, fmt.Errorf("line %d: input is missing", e.line)
 	}
 	m := &member{jobEntry: e, job: &job{
-		name: e.name, options: &o, w: j.w, logs: j.logs.of(e.name), board: j.board, store: j.store, flags: fs, observer: j.observer, telling: telling,
+		name: e.name, options: &o, w: j.w, logs: j.logs.of(e.name), board: j.board, store: j.store, flags: fs, config: j.config, observer: j.observer, telling: telling,
 	}}
 	m.prog = j.board.add(e.name, m.logs)
 	return m, m.checkExport(e.kind, e.input)

@@ -26,7 +26,7 @@ func storeCommand(w world, cmd *cobra.Command, do func(context.Context, ledger.S
 	var dir string
 	addRunsDir(cmd.Flags(), &dir)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		if err := fromEnvironment(cmd, w.getenv); err != nil {
+		if _, err := completeFlags(cmd, w); err != nil {
 			return err
 		}
 		runs, err := runsIn(dir, w.getenv)

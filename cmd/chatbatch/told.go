@@ -70,6 +70,9 @@ func outward(err error) string {
 	if h, ok := errors.AsType[*roster.HeaderError](err); ok {
 		text = strings.ReplaceAll(text, h.Error(), "header: "+h.Reason)
 	}
+	if r, ok := errors.AsType[*refusedError](err); ok {
+		text = strings.ReplaceAll(text, r.advice(), "") // with the names of files, and of the admin
+	}
 	if _, ofApp := errors.AsType[*jobs.RunRefusedError](err); !ofApp {
 		if e, ok := errors.AsType[*chat.Error](err); ok && e.Info != "" {
 			text = strings.ReplaceAll(text, e.Info, "…")

@@ -57,7 +57,7 @@ func (j *job) work(ctx context.Context, b *begun) error {
 		return j.ended(ledger.Summary{}, why, code, err)
 	}
 	b.sum, err = j.books(ctx, l)
-	return j.ended(b.sum, why, code, err)
+	return j.ended(b.sum, j.toBeChecked(why, b.conn), code, err)
 }
 
 // ended is how a run with these books ends that was stopped by why, if not nil,
@@ -221,10 +221,21 @@ func (j *job) nextCommand(m ledger.Meta, s ledger.Summary) string {
 // next is what can be done after this run.
 func (j *job) next(m ledger.Meta, s ledger.Summary) report.Next {
 	n := nextStep(j.store, j.runsDir != "", j.target, m, s)
-	if name, err := filepath.Abs(j.keyFile); j.keyFile != "" && err == nil && n.Command != "" && n.Say == "" {
-		n.Command += " --secret-key-file " + quoted(name)
+	if n.Command == "" || n.Say != "" {
+		return n
 	}
+	n.Command += j.credentials()
 	return n
+}
+
+// credentials are the arguments by which another command has those of this one, as far
+// as they are no secrets.
+func (j *job) credentials() string {
+	text := ""
+	if name, err := filepath.Abs(j.keyFile); j.keyFile != "" && err == nil && j.config.value("secret-key-file") != j.keyFile {
+		text = " --secret-key-file " + quoted(name)
+	}
+	return text + j.config.arguments()
 }
 
 // nextStep says what can be done after a run in store; named says that its
