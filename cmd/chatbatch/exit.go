@@ -85,9 +85,9 @@ func exitCode(err error, stderr io.Writer) int {
 	return codeOf(err)
 }
 
-// said is an error as it is printed; "" if it has been said.
+// said is what is said of an error; "" if it has been said.
 func said(err error) string {
-	if coded, ok := errors.AsType[*codedError](err); ok && coded.err == nil {
+	if coded, ok := errors.AsType[*codedError](err); err == nil || ok && coded.err == nil {
 		return ""
 	}
 	return addressPassword.ReplaceAllString(err.Error(), "$1…@") + diskAdvice(err)

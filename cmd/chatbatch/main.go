@@ -13,6 +13,8 @@ import (
 	"runtime/debug"
 	"runtime/pprof"
 	"syscall"
+
+	"github.com/jedib0t/go-pretty/v6/text"
 )
 
 // A world is what the process gives to a command: nothing else in the program
@@ -50,6 +52,9 @@ func main() {
 	// net/http logs there what a server sends unasked, and that may quote the request,
 	// with its UserSig.
 	log.SetOutput(io.Discard)
+	// As terminals show them by default, whatever the locale is: with characters like …
+	// as wide as two, tables are crooked for who has a Chinese one.
+	text.OverrideRuneWidthEastAsianWidth(false)
 	ctx, stop := interruptible(context.Background(), os.Stderr)
 	code := run(ctx, os.Args[1:], world{stdin: os.Stdin, stdout: os.Stdout, stderr: os.Stderr, getenv: os.Getenv, environ: os.Environ})
 	stop()

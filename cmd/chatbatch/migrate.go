@@ -71,7 +71,7 @@ func (o *sharers) database(cmd *cobra.Command, w world) (string, error) {
 	if err := o.checkSharers(); err != nil {
 		return "", err
 	}
-	log, err := (&output{logFormat: "text", logLevel: "info"}).logger(w)
+	l, err := (&output{logFormat: "text", logLevel: "info"}).openLogs(w.stderr, colours(w.stderr, w.getenv))
 	if err != nil {
 		return "", err
 	}
@@ -79,7 +79,7 @@ func (o *sharers) database(cmd *cobra.Command, w world) (string, error) {
 	if err != nil || !isDatabase(who) {
 		return "", err
 	}
-	o.warnOfPassword(log)
+	o.warnOfPassword(l.log)
 	return who, nil
 }
 

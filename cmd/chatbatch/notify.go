@@ -53,6 +53,7 @@ type ending struct {
 
 	hook    *notify.Hook  // nil: nobody is told, or it is not known yet
 	log     *slog.Logger  // nil: the command ended before it had one
+	kept    *logFile      // of --log-file; nil: there is none
 	grace   time.Duration // for what is to be done after a signal
 	summary any           // as --json prints it; nil: there is none
 	errs    []string      // of jobs of a file, which have been printed

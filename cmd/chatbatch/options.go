@@ -25,6 +25,7 @@ type options struct {
 	input
 	exporting
 	output
+	observing
 }
 
 // server says which app is called, and as whom.
@@ -159,6 +160,7 @@ type output struct {
 	json      bool
 	logFormat string
 	logLevel  string
+	logFile   string
 	notifying
 }
 
@@ -172,6 +174,7 @@ func (o *output) addPrinting(fs *pflag.FlagSet) {
 	fs.BoolVar(&o.json, "json", false, "print the summary as one JSON object on stdout")
 	fs.StringVar(&o.logFormat, "log-format", "text", "text or json")
 	fs.StringVar(&o.logLevel, "log-level", "info", "debug, info, warn or error")
+	fs.StringVar(&o.logFile, "log-file", "", "file that the log is appended to as well, whatever --quiet says")
 }
 
 // check refuses values that no run can have.

@@ -41,6 +41,7 @@ be there any more; credentials, pace and guards are those given now.
 	addIfLocked(fs, &o.ifLocked)
 	fs.StringVarP(&o.instead, "output", "o", "", "file of an export, instead of the one it was begun with")
 	o.output.add(fs)
+	o.observing.add(fs)
 	o.chunkSize = jobs.DefaultChunkSize // the plan is made
 	return cmd
 }
@@ -54,6 +55,8 @@ func (j *job) resume(ctx context.Context, args []string) error {
 	if err := j.checkApp(meta); err != nil {
 		return err
 	}
+	j.prog = j.board.add("resume "+meta.Run, j.logs)
+	j.board.raise()
 	j.sdkAppID, j.identifier = meta.SDKAppID, meta.Identifier
 	if err := j.planAgain(meta); err != nil {
 		return err
@@ -99,6 +102,7 @@ func (j *job) endedMeanwhile(ctx context.Context, run string) error {
 	}
 	j.log.Info("run " + run + " has ended meanwhile")
 	j.w.ending.summary = sum
+	j.board.lower() // stdout may be the same terminal
 	if j.json {
 		err = json.NewEncoder(j.w.stdout).Encode(sum)
 	}

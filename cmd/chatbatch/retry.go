@@ -53,6 +53,7 @@ stays as it is. An export goes to another file (-o).
 	o.care.add(fs)
 	o.runs.add(fs)
 	o.output.add(fs)
+	o.observing.add(fs)
 	o.chunkSize = jobs.DefaultChunkSize // that of the earlier run comes in its place
 	return cmd
 }
@@ -82,6 +83,8 @@ func (j *job) retry(ctx context.Context, run string, classes []string) error {
 	if rows == 0 {
 		return j.nothingToRetry(ctx, earlier, classes)
 	}
+	j.prog = j.board.add("retry "+run, j.logs)
+	j.board.raise()
 	conn, err := j.connect(ctx, "retry "+run, meta.Endpoint)
 	if err != nil {
 		return err

@@ -26,6 +26,7 @@ func run(ctx context.Context, args []string, w world) int {
 	err = withPlaces(cmd.Flags(), cutShort(ctx, err))
 	code := exitCode(err, w.stderr)
 	w.ending.tell(ctx, cmd, w, code, err)
+	w.ending.kept.close() // it has been told there, too, what a web hook was not told
 	return code
 }
 

@@ -79,6 +79,7 @@ func runCommand(w world) *cobra.Command {
 	o.care.add(fs)
 	o.runs.add(fs)
 	o.output.add(fs)
+	o.observing.add(fs)
 	o.chunkSize = jobs.DefaultChunkSize // a job may have another one
 	return cmd
 }
@@ -115,6 +116,7 @@ func (j *job) runAll(ctx context.Context, f *jobFile) error {
 	if err != nil {
 		return err
 	}
+	j.board.raise()
 	j.workers = 0 // as many connections as all have workers
 	for _, m := range all {
 		j.workers += m.workers
@@ -134,6 +136,7 @@ func (j *job) runAll(ctx context.Context, f *jobFile) error {
 		wg.Go(func() { m.run(ctx) })
 	}
 	wg.Wait()
+	j.board.lower()
 	return j.allEnded(all, total)
 }
 
@@ -235,6 +238,7 @@ func (m *member) endedAs(ctx context.Context, run string) error {
 	if m.ended = true; m.sum.Failed > 0 {
 		m.code = exitFailed
 	}
+	m.prog.done(m.sum.State)
 	m.log.Info("run " + run + " has ended; the others go on")
 	return nil
 }
@@ -337,8 +341,9 @@ func (j *job) member(e jobEntry, given map[string]bool, telling *sync.Mutex) (*m
 		return nil, fmt.Errorf("line %d: input is missing", e.line)
 	}
 	m := &member{jobEntry: e, job: &job{
-		name: e.name, options: &o, w: j.w, log: j.log.With("job", e.name), store: j.store, flags: fs, config: j.config, telling: telling,
+		name: e.name, options: &o, w: j.w, logs: j.logs.of(e.name), board: j.board, store: j.store, flags: fs, config: j.config, observer: j.observer, telling: telling,
 	}}
+	m.prog = j.board.add(e.name, m.logs)
 	return m, m.checkExport(e.kind, e.input)
 }
 
@@ -369,10 +374,12 @@ func (m *member) run(ctx context.Context) {
 	}
 	err := cutShort(ctx, m.work(ctx, m.begun))
 	m.sum = m.begun.sum
+	m.prog.done(m.sum.State)
 	m.telling.Lock()
 	defer m.telling.Unlock()
 	if err != nil {
 		m.err = m.named(err)
+		m.keepError(err)
 		m.code = exitCode(m.err, m.w.stderr)
 	}
 }

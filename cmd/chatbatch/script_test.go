@@ -59,6 +59,7 @@ func TestMain(m *testing.M) {
 //	next N              do what the last "next:" line of stderr says, by a shell;
 //	                    it ends with exit code N
 //	compact FILE        a JSON file as one line on stdout
+//	get URL             what a server answers, on stdout
 //	mode OCTAL FILE…    rights of files
 //	until REGEXP COMMAND…
 //	                    do the command again and again until its stdout has that
@@ -97,7 +98,7 @@ func scriptCommands() map[string]scriptCommand {
 		"hold": hold, "release": release, "marks": marks, "address": address, "newest": newest,
 		"next": next, "compact": compact, "mode": mode, "interrupt": interrupt, "exited": exited,
 		"asked": asked, "unread": unread, "table": tableOf, "until": until, "busiest": busiest,
-		"pack": pack, "encode": encode, "decode": decode, "hook": hook, "told": toldOf,
+		"pack": pack, "encode": encode, "decode": decode, "hook": hook, "told": toldOf, "get": getURL,
 	}
 }
 
@@ -302,6 +303,22 @@ func until(ts *testscript.TestScript, neg bool, args []string) {
 			ts.Fatalf("it does not come: %s", args[0])
 		}
 	}
+}
+
+func getURL(ts *testscript.TestScript, neg bool, args []string) {
+	if len(args) != 1 {
+		ts.Fatalf("usage: get URL")
+	}
+	answer, err := http.Get(args[0])
+	if neg != (err != nil) {
+		ts.Fatalf("got %v", err)
+	}
+	if err != nil {
+		return
+	}
+	defer answer.Body.Close()
+	_, err = io.Copy(ts.Stdout(), answer.Body)
+	ts.Check(err)
 }
 
 func marks(ts *testscript.TestScript, neg bool, args []string) {

@@ -111,7 +111,7 @@ func leave(t *testing.T, server http.Handler, credential, limiter string) {
 	if err := os.WriteFile(name, []byte(roster.String()), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	env := map[string]string{"XDG_STATE_HOME": filepath.Join(dir, "state"), "CHATBATCH_LOG_LEVEL": "debug"}
+	env := map[string]string{"XDG_STATE_HOME": filepath.Join(dir, "state"), "CHATBATCH_LOG_LEVEL": "debug", "CHATBATCH_LOG_FILE": filepath.Join(dir, "log")}
 	secrets := []string{knownKey}
 	if credential == "key" {
 		env["CHATBATCH_SECRET_KEY"] = knownKey
