@@ -359,10 +359,10 @@ func TestShownConfigIsOne(t *testing.T) {
 	}
 }
 
-// A flag whose help says that it names a file or a directory has its name taken
+// A flag whose help begins with what it names, a file or a directory, has its name taken
 // relative to the file in which it stands.
 func TestNamesFile(t *testing.T) {
-	says := regexp.MustCompile(`(?i)^(a |the )?(YAML )?(file|directory|scenario)\b|\binto this file\b`)
+	says := regexp.MustCompile(`(?i)^(a |the )?(YAML )?(file|directory|scenario)\b`)
 	flagsOf(rootCommand(world{})).VisitAll(func(f *pflag.Flag) {
 		if got, want := namesFile(f.Name), says.MatchString(f.Usage); got != want {
 			t.Errorf("--%s (%s): got %v, want %v", f.Name, f.Usage, got, want)

@@ -33,7 +33,7 @@ type observing struct {
 }
 
 func (o *observing) add(fs *pflag.FlagSet) {
-	fs.StringVar(&o.metricsFile, "metrics-textfile", "", "write metrics for node_exporter into this file (NAME.prom), every 15 s and at the end")
+	fs.StringVar(&o.metricsFile, "metrics-textfile", "", "file (NAME.prom) that metrics for node_exporter are written into, every 15 s and at the end")
 	fs.StringVar(&o.metricsAddr, "metrics-addr", "", "serve /metrics and /healthz on this HOST:PORT while the command runs; without HOST on 127.0.0.1")
 	fs.StringVar(&o.metricsName, "metrics-name", "", "label \"name\" of the metrics, one for each cron job (default: NAME of the textfile)")
 }

@@ -166,6 +166,7 @@ type output struct {
 
 func (o *output) add(fs *pflag.FlagSet) {
 	o.addPrinting(fs)
+	fs.StringVar(&o.logFile, "log-file", "", "file that the log is appended to as well, whatever --quiet says")
 	o.notifying.add(fs)
 }
 
@@ -174,7 +175,6 @@ func (o *output) addPrinting(fs *pflag.FlagSet) {
 	fs.BoolVar(&o.json, "json", false, "print the summary as one JSON object on stdout")
 	fs.StringVar(&o.logFormat, "log-format", "text", "text or json")
 	fs.StringVar(&o.logLevel, "log-level", "info", "debug, info, warn or error")
-	fs.StringVar(&o.logFile, "log-file", "", "file that the log is appended to as well, whatever --quiet says")
 }
 
 // check refuses values that no run can have.
