@@ -1,7 +1,6 @@
 package main
 
 import (
-	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -18,6 +17,7 @@ import (
 	"chatbatch/io/aside"
 	"chatbatch/io/export"
 	"chatbatch/io/ledger"
+	"chatbatch/io/object"
 	"chatbatch/jobs"
 )
 
@@ -149,6 +149,8 @@ func (j *job) checkExport(kind, input string) error {
 		return usage("--excel is for CSV; %s is %s", j.target, f.Kind)
 	}
 	switch {
+	case object.Is(j.target):
+		return j.checkObject(input)
 	case j.target != stdoutName:
 		return j.checkTarget(input)
 	case j.json:
@@ -265,7 +267,15 @@ func (j *job) publish(ctx, until context.Context, l *ledger.Ledger) (string, err
 			j.board.lower() // it may be the same one
 		}
 	}
+	out, err := j.outgoing(ctx, m.Run, &p)
+	if err != nil {
+		return "", err
+	}
+	defer out.remove()
 	done, err := jobs.Publish(ctx, v, p)
+	if err == nil {
+		err = out.send(until, f, done)
+	}
 	if nothing, ok := errors.AsType[*jobs.NothingError](err); ok {
 		j.log.Error(nothing.Error())
 		return "export: nothing was published", nil
@@ -281,5 +291,9 @@ func (j *job) publish(ctx, until context.Context, l *ledger.Ledger) (string, err
 	if err != nil {
 		return "", err
 	}
-	return fmt.Sprintf("export: %s: %s", cmp.Or(p.Path, "stdout"), done.Text()), nil
+	where := j.target
+	if where == stdoutName {
+		where = "stdout"
+	}
+	return fmt.Sprintf("export: %s: %s", where, done.Text()), nil
 }
