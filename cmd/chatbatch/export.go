@@ -30,16 +30,18 @@ func exportCommand(w world) *cobra.Command {
 }
 
 const exportHelp = `
-GROUPS is a CSV or JSONL file or an Excel workbook, or - for stdin, with the
-column group_id; other columns are ignored, but for type. A row of it ends as its group does: succeeded,
-failed or unprocessed.
+GROUPS is a CSV or JSONL file or an Excel workbook, an object s3://BUCKET/KEY, or - for
+stdin, with the column group_id; other columns are ignored, but for type. A row of
+it ends as its group does: succeeded, failed or unprocessed.
 
 The file is CSV, JSONL or XLSX by the end of its name: .csv .jsonl .ndjson .xlsx,
-and .gz or .zst behind the first three; - is stdout, in CSV or what --format says.
-It is in the order of the input, and appears when it is complete, with a manifest
-beside it (FILE.manifest.json): rows, SHA-256, and a grade for each group. A group
-that failed is not in it. Run the same command again to resume an export that did
-not end: finished groups are not fetched again. (--fresh fetches all of them.)`
+and .gz or .zst behind the first three; - is stdout, in CSV or what --format says,
+and s3://BUCKET/KEY an object of Tencent COS or another store that speaks S3
+(--s3-endpoint). It is in the order of the input, and appears when it is complete,
+with a manifest beside it (FILE.manifest.json): rows, SHA-256, and a grade for each
+group. A group that failed is not in it. Run the same command again to resume an
+export that did not end: finished groups are not fetched again. (--fresh fetches all
+of them.)`
 
 const membersHelp = `The columns are group_id, account, role, join_time, msg_seq, msg_flag,
 last_send_msg_time, mute_until, name_card, online_status and one for each custom

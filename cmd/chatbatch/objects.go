@@ -64,7 +64,7 @@ func (o *objects) again(name, text string) bool {
 }
 
 func (o *objects) endpointOf(getenv func(string) string) string {
-	return cmp.Or(o.s3Endpoint, getenv("AWS_ENDPOINT_URL_S3"), getenv("AWS_ENDPOINT_URL"))
+	return strings.TrimRight(cmp.Or(o.s3Endpoint, getenv("AWS_ENDPOINT_URL_S3"), getenv("AWS_ENDPOINT_URL")), "/")
 }
 
 // openStore makes the store of all objects.
