@@ -9,6 +9,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -73,14 +74,7 @@ func newStoring(t *testing.T) *storing {
 		{ID: "class", Type: "Public", Generate: chatsim.Generate{Prefix: "p", Count: 300}},
 		{ID: "town", Type: "Public", Generate: chatsim.Generate{Prefix: "c", Count: 2500, CustomBytes: 8000}},
 	}
-	s := &storing{store: s3sim.New("rosters", "exports")}
-	s.store.Put("rosters", "groups.csv", []byte("group_id\nclass\ntown\n"))
-	srv := httptest.NewServer(s.store)
-	t.Cleanup(srv.Close)
-	s.siege = newSiege(t, 7, chatsim.Scenario{Seed: 7, QPS: -1, Groups: groups},
-		"export", "members", "s3://rosters/groups.csv", "-o", "s3://exports/"+storedKey, "--s3-endpoint", srv.URL)
-	s.env = []string{"AWS_ACCESS_KEY_ID=" + s3sim.KeyID, "AWS_SECRET_ACCESS_KEY=" + s3sim.Secret, "AWS_REGION=" + s3sim.Region}
-
+	s := storingOf(t, groups)
 	undisturbed := newSiege(t, 7, chatsim.Scenario{Seed: 7, QPS: -1, Groups: groups}, "export", "members", "groups.csv", "-o", "members.csv")
 	if err := os.WriteFile(filepath.Join(undisturbed.dir, "groups.csv"), []byte("group_id\nclass\ntown\n"), 0o600); err != nil {
 		t.Fatal(err)
@@ -92,10 +86,62 @@ func newStoring(t *testing.T) *storing {
 	if s.want, err = os.ReadFile(filepath.Join(undisturbed.dir, "members.csv")); err != nil || len(s.want) < 17<<20 {
 		t.Fatalf("got %d bytes, %v: want two parts", len(s.want), err)
 	}
+	return s
+}
+
+// storingOf makes the siege of an export of groups. An older one is there.
+func storingOf(t *testing.T, groups []chatsim.Group) *storing {
+	s := &storing{store: s3sim.New("rosters", "exports")}
+	list := "group_id\n"
+	for _, g := range groups {
+		list += g.ID + "\n"
+	}
+	s.store.Put("rosters", "groups.csv", []byte(list))
 	s.store.Put("exports", storedKey, []byte(oldExport))
 	s.store.Put("exports", storedKey+manifestSuffix, []byte("{}"))
 	s.store.Fail(s.fault)
+	s.siege = newSiege(t, 7, chatsim.Scenario{Seed: 7, QPS: -1, Groups: groups},
+		"export", "members", "s3://rosters/groups.csv", "-o", "s3://exports/"+storedKey, "--s3-endpoint", s.store.Serve(t))
+	s.env = []string{"AWS_ACCESS_KEY_ID=" + s3sim.KeyID, "AWS_SECRET_ACCESS_KEY=" + s3sim.Secret, "AWS_REGION=" + s3sim.Region}
 	return s
+}
+
+// TestInterruptExportToStore interrupts an export while the store keeps it waiting. It
+// ends at once, and the same command sends what was fetched.
+func TestInterruptExportToStore(t *testing.T) {
+	t.Parallel()
+	s := storingOf(t, []chatsim.Group{{ID: "class", Type: "Public", Generate: chatsim.Generate{Prefix: "p", Count: 30}}})
+	over := make(chan struct{})
+	var waits atomic.Bool
+	s.store.Fail(func(_ http.ResponseWriter, r *http.Request) bool {
+		if r.Method != http.MethodPut {
+			return false
+		}
+		waits.Store(true)
+		<-over
+		panic(http.ErrAbortHandler)
+	})
+	p := s.program()
+	if !p.until(t, waits.Load) {
+		t.Fatalf("it never sends; it said:\n%s", p.stderr.String())
+	}
+	if err := p.Process.Signal(os.Interrupt); err != nil {
+		t.Fatal(err)
+	}
+	_, code := p.end(t)
+	close(over)
+	if code != exitInterrupted || !strings.Contains(p.stderr.String(), "interrupted; run the same command again to go on") {
+		t.Errorf("got exit code %d; it said:\n%s", code, p.stderr.String())
+	}
+	calls := s.come.Load()
+	s.store.Fail(nil)
+	if _, code := s.program().end(t); code != exitOK || s.come.Load() != calls {
+		t.Errorf("got exit code %d, and %d calls for what is fetched", code, s.come.Load()-calls)
+	}
+	if o, _ := s.store.Get("exports", storedKey); !strings.HasPrefix(string(o.Body), "group_id,account,") {
+		t.Errorf("got %.40q", o.Body)
+	}
+	s.clean()
 }
 
 // fetched says whether all groups are.

@@ -150,7 +150,7 @@ func (j *job) openObject(ctx context.Context, name, dir string) (*source, error)
 		if r.Size > largeObject {
 			j.log.Info("copying "+name, "size", humanize.IBytes(uint64(r.Size)))
 		}
-		s.file, err = spool(ctx, j.prog.count(r), dir)
+		s.file, err = copied(j.prog.count(r), dir) // it ends with ctx
 		r.Close()
 	}
 	if err != nil {

@@ -143,11 +143,16 @@ func openFile(ctx context.Context, name, dir string) (f *os.File, temp bool, err
 
 // spool copies what can be read only once.
 func spool(ctx context.Context, r io.Reader, dir string) (*os.File, error) {
+	return copied(&awaited{ctx: ctx, r: r}, dir)
+}
+
+// copied is a copy of what r gives, without a name.
+func copied(r io.Reader, dir string) (*os.File, error) {
 	f, err := scratch(dir)
 	if err != nil {
 		return nil, &copyError{err}
 	}
-	if _, err = io.Copy(copyFile{f}, &awaited{ctx: ctx, r: r}); err == nil {
+	if _, err = io.Copy(copyFile{f}, r); err == nil {
 		_, err = f.Seek(0, io.SeekStart)
 	}
 	if err != nil {
