@@ -2,6 +2,7 @@ package object
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -40,10 +41,26 @@ func (s *Store) Get(ctx context.Context, n Name) (*Reader, error) {
 		return nil, err
 	}
 	r := &Reader{Size: -1, ctx: ctx, store: s, name: n}
-	if err := r.open(); err != nil {
+	if err := briefly(ctx, r.open); err != nil {
 		return nil, s.why(n, err)
 	}
 	return r, nil
+}
+
+// briefly does a request up to three times, if that may help. The library tries each
+// again, but not the one by which it finds out the region.
+func briefly(ctx context.Context, request func() error) error {
+	for try := 1; ; try++ {
+		err := request()
+		if _, slow := errors.AsType[*slowError](err); err == nil || slow || try == 3 || final(err) {
+			return err
+		}
+		select {
+		case <-time.After(reopenWait << try):
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
 }
 
 // open asks for what is not read yet.

@@ -52,7 +52,11 @@ func (s *Store) Probe(ctx context.Context, n Name) error {
 	}
 	ctx, cancel := context.WithTimeoutCause(ctx, openTime, &slowError{openTime})
 	defer cancel()
-	id, err := s.core.NewMultipartUpload(ctx, n.Bucket, n.Key, minio.PutObjectOptions{})
+	var id string
+	err := briefly(ctx, func() (err error) {
+		id, err = s.core.NewMultipartUpload(ctx, n.Bucket, n.Key, minio.PutObjectOptions{})
+		return err
+	})
 	if err != nil {
 		return s.failed(ctx, n, err)
 	}

@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"testing/synctest"
 
 	"chatbatch/io/object/s3sim"
 )
@@ -86,6 +87,33 @@ func TestRegionIsFound(t *testing.T) {
 	if seen := sim.Seen(); len(seen) != 5 || seen[0] != "GET exports/?location" {
 		t.Errorf("got %v", seen)
 	}
+}
+
+// To find out the region, too, is tried again.
+func TestRegionIsFoundLater(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		sim := s3sim.New("exports")
+		sim.Put("exports", "a", []byte("a"))
+		s, err := Open(t.Context(), Options{Endpoint: "https://store.test", Keys: simKeys(), HTTP: sim})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, do := range []func() error{
+			func() error { return s.Probe(t.Context(), Name{"exports", "a"}) },
+			func() error { _, err := read(t.Context(), s, "a"); return err },
+		} {
+			lost := 0
+			sim.Fail(func(http.ResponseWriter, *http.Request) bool {
+				if lost++; lost > 2 {
+					return false
+				}
+				panic(http.ErrAbortHandler)
+			})
+			if err := do(); err != nil || lost < 3 {
+				t.Errorf("got %v after %d requests", err, lost)
+			}
+		}
+	})
 }
 
 type way func(*http.Request) (*http.Response, error)
