@@ -10,6 +10,7 @@ import (
 	"runtime"
 	"strings"
 
+	"github.com/adrg/xdg"
 	"github.com/dustin/go-humanize"
 	"github.com/spf13/pflag"
 
@@ -116,7 +117,7 @@ func keyFiles(getenv func(string) string) (names []string) {
 	}
 	home := getenv("HOME")
 	if runtime.GOOS == "windows" {
-		home = getenv("USERPROFILE")
+		home = xdg.Home
 	}
 	if name := getenv("AWS_SHARED_CREDENTIALS_FILE"); name != "" {
 		names = append(names, name)
