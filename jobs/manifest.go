@@ -1,6 +1,7 @@
 package jobs
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"path/filepath"
@@ -63,7 +64,7 @@ func (p *Publication) manifest(ctx context.Context, v *ledger.View, s survey) (*
 		Exported: s.Groups, Failed: s.Failed, BadRows: s.BadRows, Grades: s.Grades,
 	}
 	if p.Path != "" {
-		head.File = filepath.Base(p.Path)
+		head.File = cmp.Or(p.File, filepath.Base(p.Path))
 	}
 	if err := p.writeManifest(ctx, v, s, f, head); err != nil {
 		f.Discard()

@@ -18,6 +18,7 @@ type Publication struct {
 	Kind    string
 	Path    string         // of the table; "" writes it to Stream
 	Stream  io.Writer      // see Path
+	File    string         // what the manifest calls the table; "" is the last part of Path
 	Format  export.Format  // of the table
 	Excel   bool           // see export.Options
 	Members MembersOptions // of the kind "export members"

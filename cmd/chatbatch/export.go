@@ -1,7 +1,6 @@
 package main
 
 import (
-	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -18,6 +17,7 @@ import (
 	"chatbatch/io/aside"
 	"chatbatch/io/export"
 	"chatbatch/io/ledger"
+	"chatbatch/io/object"
 	"chatbatch/jobs"
 )
 
@@ -30,16 +30,18 @@ func exportCommand(w world) *cobra.Command {
 }
 
 const exportHelp = `
-GROUPS is a CSV or JSONL file or an Excel workbook, or - for stdin, with the
-column group_id; other columns are ignored, but for type. A row of it ends as its group does: succeeded,
-failed or unprocessed.
+GROUPS is a CSV or JSONL file or an Excel workbook, an object s3://BUCKET/KEY, or - for
+stdin, with the column group_id; other columns are ignored, but for type. A row of
+it ends as its group does: succeeded, failed or unprocessed.
 
 The file is CSV, JSONL or XLSX by the end of its name: .csv .jsonl .ndjson .xlsx,
-and .gz or .zst behind the first three; - is stdout, in CSV or what --format says.
-It is in the order of the input, and appears when it is complete, with a manifest
-beside it (FILE.manifest.json): rows, SHA-256, and a grade for each group. A group
-that failed is not in it. Run the same command again to resume an export that did
-not end: finished groups are not fetched again. (--fresh fetches all of them.)`
+and .gz or .zst behind the first three; - is stdout, in CSV or what --format says,
+and s3://BUCKET/KEY an object of Tencent COS or another store that speaks S3
+(--s3-endpoint). It is in the order of the input, and appears when it is complete,
+with a manifest beside it (FILE.manifest.json): rows, SHA-256, and a grade for each
+group. A group that failed is not in it. Run the same command again to resume an
+export that did not end: finished groups are not fetched again. (--fresh fetches all
+of them.)`
 
 const membersHelp = `The columns are group_id, account, role, join_time, msg_seq, msg_flag,
 last_send_msg_time, mute_until, name_card, online_status and one for each custom
@@ -149,6 +151,8 @@ func (j *job) checkExport(kind, input string) error {
 		return usage("--excel is for CSV; %s is %s", j.target, f.Kind)
 	}
 	switch {
+	case object.Is(j.target):
+		return j.checkObject(input)
 	case j.target != stdoutName:
 		return j.checkTarget(input)
 	case j.json:
@@ -265,7 +269,15 @@ func (j *job) publish(ctx, until context.Context, l *ledger.Ledger) (string, err
 			j.board.lower() // it may be the same one
 		}
 	}
+	out, err := j.outgoing(ctx, m.Run, &p)
+	if err != nil {
+		return "", err
+	}
+	defer out.remove()
 	done, err := jobs.Publish(ctx, v, p)
+	if err == nil {
+		err = out.send(until, f, done)
+	}
 	if nothing, ok := errors.AsType[*jobs.NothingError](err); ok {
 		j.log.Error(nothing.Error())
 		return "export: nothing was published", nil
@@ -281,5 +293,9 @@ func (j *job) publish(ctx, until context.Context, l *ledger.Ledger) (string, err
 	if err != nil {
 		return "", err
 	}
-	return fmt.Sprintf("export: %s: %s", cmp.Or(p.Path, "stdout"), done.Text()), nil
+	where := j.target
+	if where == stdoutName {
+		where = "stdout"
+	}
+	return fmt.Sprintf("export: %s: %s", where, done.Text()), nil
 }

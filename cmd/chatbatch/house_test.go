@@ -14,7 +14,7 @@ import (
 // module, and which of the libraries that have a home it is one of the homes of. A
 // package that is not here has no place yet; give it one.
 var house = map[string]struct{ ours, libraries string }{
-	"cmd/chatbatch":        {ours: "cmd/chatbatch/manual io/aside io/chat io/chat/chatsim io/export io/ledger io/notify io/report io/roster jobs limiter", libraries: "github.com/vbauerster/mpb/v8"},
+	"cmd/chatbatch":        {ours: "cmd/chatbatch/manual io/aside io/chat io/chat/chatsim io/export io/ledger io/notify io/object io/report io/roster jobs limiter", libraries: "github.com/vbauerster/mpb/v8"},
 	"cmd/chatbatch/chaos":  {}, // tests of the program from outside
 	"cmd/chatbatch/dist":   {}, // a program that packs ours
 	"cmd/chatbatch/manual": {},
@@ -28,6 +28,8 @@ var house = map[string]struct{ ours, libraries string }{
 	"io/ledger":            {ours: "io/postgres", libraries: "modernc.org/sqlite github.com/jackc/pgx/v5 github.com/HdrHistogram/hdrhistogram-go"},
 	"io/notify":            {libraries: "github.com/cenkalti/backoff/v4"}, // for what is no call to the API
 	"io/postgres":          {libraries: "github.com/jackc/pgx/v5"},
+	"io/object":            {libraries: "github.com/minio/minio-go/v7"},
+	"io/object/s3sim":      {}, // imported by tests alone
 	"io/workbook":          {},
 	"io/roster":            {ours: "io/charset io/workbook", libraries: "github.com/gocarina/gocsv"},
 	"limiter":              {ours: "io/postgres", libraries: "golang.org/x/time/rate github.com/jackc/pgx/v5"},

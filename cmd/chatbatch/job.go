@@ -61,6 +61,7 @@ func jobCommand(w world, kind, arg, short, long string) *cobra.Command {
 	fs.SortFlags = false
 	section(fs, "App and server", o.server.add)
 	section(fs, "Input and plan", func(fs *pflag.FlagSet) { o.addKind(kinds()[kind], fs) })
+	section(fs, "Object storage", o.objects.add)
 	section(fs, "Pace", o.pace.add)
 	section(fs, "Retries and guards", o.care.add)
 	section(fs, "Runs", o.runs.add)
@@ -155,6 +156,9 @@ func (j *job) start(ctx context.Context, kind, name string) error {
 	if err := j.checkExport(kind, name); err != nil {
 		return err
 	}
+	if err := j.probe(ctx); err != nil {
+		return err
+	}
 	j.prog = j.board.add(doing(kind, cmp.Or(name, "--all-groups")), j.logs)
 	if j.dryRun {
 		return j.planOnly(ctx, kind, name)
@@ -193,8 +197,11 @@ func (j *job) opener(name string, conn *connection) opener {
 	}
 }
 
-// openNamed opens the file called name; see openSource.
+// openNamed opens the file or the object called name; see openSource.
 func (j *job) openNamed(ctx context.Context, name, dir string) (*source, error) {
+	if isAddress(name) {
+		return j.openObject(ctx, name, dir)
+	}
 	if name == "-" && isTerminal(j.w.stdin) {
 		j.board.lower() // what is typed there is not to be drawn over
 		defer j.board.raise()
@@ -272,10 +279,12 @@ func (j *job) meta(kind string, src *source, conn *connection) (ledger.Meta, err
 	if err != nil {
 		return ledger.Meta{}, err
 	}
+	options := planOptions(kinds()[kind], j.flags)
+	j.record(options)
 	return ledger.Meta{
 		Kind: kind, Endpoint: conn.name,
 		SDKAppID: conn.chat.SDKAppID, Identifier: conn.chat.Identifier,
-		Input: src.name, InputSHA256: src.sha256, Options: planOptions(kinds()[kind], j.flags), Format: string(format),
+		Input: src.name, InputSHA256: src.sha256, Options: options, Format: string(format),
 		Version: version(), Of: src.of,
 	}, nil
 }

@@ -208,7 +208,7 @@ func namesFile(flag string) bool {
 // at is the name of a file in a file that lies in dir: it means the same wherever
 // that is used.
 func at(dir, name string) string {
-	if name == "" || name == "-" || filepath.IsAbs(name) {
+	if name == "" || name == "-" || filepath.IsAbs(name) || isAddress(name) {
 		return name
 	}
 	return filepath.Join(dir, name)

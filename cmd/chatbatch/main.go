@@ -35,7 +35,7 @@ var errInterrupted = errors.New("interrupted")
 // Planning 10 million rows took 72 MiB without it on a fast machine, and a tenth less
 // time. Beyond it, as in an export of many large groups at once, the collector takes up
 // to half of the processor.
-const usualMemory = 40 << 20
+const usualMemory = 36 << 20
 
 func main() {
 	// A closed pipe must come back as an error of the write, not kill a run

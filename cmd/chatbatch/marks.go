@@ -10,7 +10,8 @@ func marksCommand(w world) *cobra.Command {
 	)
 }
 
-const marksHelp = `ROSTER is a CSV or JSONL file or an Excel workbook, or - for stdin, with the columns
+const marksHelp = `ROSTER is a CSV or JSONL file or an Excel workbook, an object s3://BUCKET/KEY, or - for
+stdin, with the columns
 
   group_id   the audio-video group
   account    the member, who must be online (but for mark 500)

@@ -24,6 +24,7 @@ type options struct {
 	runs
 	input
 	exporting
+	objects
 	output
 	observing
 }

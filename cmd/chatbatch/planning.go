@@ -47,6 +47,9 @@ func (j *job) planAgain(m ledger.Meta) error {
 	j.addKind(k, j.flags)
 	j.maxBadRows = cmp.Or(maxBad, j.maxBadRows)
 	for name, text := range m.Options {
+		if j.again(name, text) {
+			continue
+		}
 		if err := setAgain(j.flags, name, text); err != nil {
 			return fmt.Errorf("run %s has an option that this version does not know: %w", m.Run, err)
 		}
@@ -78,7 +81,7 @@ func (j *job) open(ctx context.Context, m ledger.Meta, src *source, all []ledger
 		if run != "" {
 			return j.reopen(ctx, run)
 		}
-		if !src.temp && src.list == nil { // what comes from a pipe may be anything each time
+		if (!src.temp || src.stays) && src.list == nil { // what comes from a pipe may be anything each time
 			j.sayChanged(m, all)
 		}
 	}

@@ -35,6 +35,7 @@ be there any more; credentials, pace and guards are those given now.
 	fs := cmd.Flags()
 	fs.SortFlags = false
 	section(fs, "App and server", o.addKey)
+	section(fs, "Object storage", o.objects.add)
 	section(fs, "Pace", o.pace.add)
 	section(fs, "Retries and guards", o.care.add)
 	section(fs, "Runs", func(fs *pflag.FlagSet) {
@@ -65,6 +66,9 @@ func (j *job) resume(ctx context.Context, args []string) error {
 		return err
 	}
 	if err := j.checkInstead(meta.Kind); err != nil {
+		return err
+	}
+	if err := j.probe(ctx); err != nil {
 		return err
 	}
 	conn, err := j.connect(ctx, "resume "+meta.Run, meta.Endpoint)

@@ -51,6 +51,7 @@ stays as it is. An export goes to another file (-o).
 		fs.StringVarP(&o.target, "output", "o", "", "file of an export (required for one); - is stdout")
 	})
 	section(fs, "App and server", o.addKey)
+	section(fs, "Object storage", o.objects.add)
 	section(fs, "Pace", o.pace.add)
 	section(fs, "Retries and guards", o.care.add)
 	section(fs, "Runs", o.runs.add)
@@ -84,6 +85,9 @@ func (j *job) retry(ctx context.Context, run string, classes []string) error {
 	}
 	if rows == 0 {
 		return j.nothingToRetry(ctx, earlier, classes)
+	}
+	if err := j.probe(ctx); err != nil {
+		return err
 	}
 	j.prog = j.board.add("retry "+run, j.logs)
 	j.board.raise()
@@ -133,7 +137,7 @@ func (j *job) retryOptions(ctx context.Context, m ledger.Meta) error {
 // writtenBy is the run, of m and those that it is a retry of, that has written
 // its export to target; "" if none has.
 func (j *job) writtenBy(ctx context.Context, m ledger.Meta, target string) string {
-	abs, err := filepath.Abs(target)
+	abs, err := absolute(target)
 	if err != nil || target == "" || target == stdoutName {
 		return ""
 	}

@@ -14,6 +14,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"chatbatch/io/ledger"
+	"chatbatch/io/object"
 	"chatbatch/jobs"
 )
 
@@ -77,6 +78,7 @@ func runCommand(w world) *cobra.Command {
 		fs.BoolVar(&o.dryRun, "dry-run", false, "read, check and plan all jobs; send nothing")
 		fs.StringVar(&o.maxBadRows, "max-bad-rows", "10%", "refuse an input with more bad rows than this: 100 or 10%")
 	})
+	section(fs, "Object storage", o.objects.add)
 	section(fs, "Pace", o.pace.add)
 	section(fs, "Retries and guards", o.care.add)
 	section(fs, "Runs", o.runs.add)
@@ -105,6 +107,11 @@ func (j *job) runAll(ctx context.Context, f *jobFile) error {
 	all, err := j.members(f)
 	if err != nil {
 		return usage("%s: %w", f.path, err)
+	}
+	for _, m := range all {
+		if err := m.probe(ctx); err != nil {
+			return m.named(err)
+		}
 	}
 	if j.dryRun {
 		for _, m := range all {
@@ -286,7 +293,7 @@ func apart(all []*member) error {
 		if m.input == "" || m.input == "-" || len(writers) == 0 {
 			continue
 		}
-		name, err := filepath.Abs(m.input)
+		name, err := absolute(m.input)
 		if writer := writers[real(name)]; err == nil && writer != "" {
 			return fmt.Errorf("the output of job %s is the input of job %s, and would be overwritten: jobs run side by side, not one after the other",
 				writer, m.jobEntry.name)
@@ -297,6 +304,9 @@ func apart(all []*member) error {
 
 // real is the name of a file without symbolic links, whether it is there or not.
 func real(name string) string {
+	if object.Is(name) {
+		return name
+	}
 	if path, err := filepath.EvalSymlinks(name); err == nil {
 		return path
 	}

@@ -26,6 +26,7 @@ import (
 
 	"chatbatch/io/chat/chatsim"
 	"chatbatch/io/ledger"
+	"chatbatch/io/object/s3sim"
 	"chatbatch/limiter/pgtest"
 )
 
@@ -54,6 +55,13 @@ func TestMain(m *testing.M) {
 //	encode NAME FILE…   write FILE, which is UTF-8, in the encoding NAME
 //	decode NAME FILE    FILE, which is in the encoding NAME, on stdout
 //	pack FILE NAME      FILE compressed as NAME, which ends in .gz or .zst
+//	store BUCKET…       object storage at $STORE_URL that knows the key in $STORE_ID
+//	                    and $STORE_SECRET
+//	put FILE NAME       FILE as the object s3://…
+//	object NAME         an object on stdout, unpacked if it ends in .gz
+//	objects BUCKET      the keys of a bucket on stdout, and what lies there of uploads
+//	refuse METHOD CODE  the storage refuses such requests with 403 and CODE; refuse
+//	                    alone: not any more
 //	address             $ADDR is free to listen on
 //	newest              $RUN and $DIR are the newest run and its directory
 //	next N              do what the last "next:" line of stderr says, by a shell;
@@ -99,6 +107,7 @@ func scriptCommands() map[string]scriptCommand {
 		"next": next, "compact": compact, "mode": mode, "interrupt": interrupt, "exited": exited,
 		"asked": asked, "unread": unread, "table": tableOf, "until": until, "busiest": busiest,
 		"pack": pack, "encode": encode, "decode": decode, "hook": hook, "told": toldOf, "get": getURL,
+		"store": objectStore, "put": put, "object": stored, "objects": objectsIn, "refuse": refuse,
 	}
 }
 
@@ -107,6 +116,8 @@ type stage struct {
 	sim     *chatsim.Sim
 	seen    int64 // calls that "calls" has accounted for
 	stopped *exec.Cmd
+
+	store *s3sim.Store // of objects
 
 	database string        // of a fleet
 	proxy    *pgtest.Proxy // the way to it

@@ -28,6 +28,7 @@ type siege struct {
 	sim   *chatsim.Sim
 	url   string
 	args  []string
+	env   []string // of the program, beside what all have
 	store ledger.Store
 	kills int
 	come  atomic.Int64 // calls that have arrived
@@ -80,7 +81,7 @@ func (s *siege) program() *process {
 	args := append([]string{}, s.args...)
 	args = append(args, "--endpoint", s.url, "--sdkappid", "1400000000", "--identifier", "administrator",
 		"--limiter", "memory", "--qps", "2000", "--json")
-	return start(s.t, s.dir, []string{"CHATBATCH_SECRET_KEY=any"}, nil, args...)
+	return start(s.t, s.dir, append([]string{"CHATBATCH_SECRET_KEY=any"}, s.env...), nil, args...)
 }
 
 // kill gives the command, waits for something, and kills it up to most later.

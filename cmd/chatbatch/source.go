@@ -22,6 +22,7 @@ type source struct {
 	name  string
 	file  *os.File
 	temp  bool        // file is a copy of ours
+	stays bool        // of what can be read again
 	meter *jobs.Meter // of the calls of the run, those of list included
 	since time.Time   // when list began; zero: it did not
 	of    string      // the run whose failed rows these are
@@ -51,16 +52,21 @@ func openSource(ctx context.Context, name string, stdin io.Reader, dir string) (
 	} else {
 		s.file, s.temp, err = openFile(ctx, name, dir)
 	}
-	if err == nil {
-		return s, nil
+	if err != nil {
+		return nil, s.unread(ctx, err)
 	}
+	return s, nil
+}
+
+// unread is the error of an input that cannot be opened.
+func (s *source) unread(ctx context.Context, err error) error {
 	if ctx.Err() != nil {
-		return nil, context.Cause(ctx)
+		return context.Cause(ctx)
 	}
 	if k, ok := errors.AsType[*copyError](err); ok {
-		return nil, ofPlace("keep a copy of %s in the directory of the runs (--runs-dir names another one): %w", s.name, k.err)
+		return ofPlace("keep a copy of %s in the directory of the runs (--runs-dir names another one): %w", s.name, k.err)
 	}
-	return nil, &codedError{exitInput, fmt.Errorf("read %s: %w", s.name, err)}
+	return &codedError{exitInput, fmt.Errorf("read %s: %w", s.name, err)}
 }
 
 // A copyError says that an input cannot be copied; it is not the input's fault.
@@ -137,11 +143,16 @@ func openFile(ctx context.Context, name, dir string) (f *os.File, temp bool, err
 
 // spool copies what can be read only once.
 func spool(ctx context.Context, r io.Reader, dir string) (*os.File, error) {
+	return copied(&awaited{ctx: ctx, r: r}, dir)
+}
+
+// copied is a copy of what r gives, without a name.
+func copied(r io.Reader, dir string) (*os.File, error) {
 	f, err := scratch(dir)
 	if err != nil {
 		return nil, &copyError{err}
 	}
-	if _, err = io.Copy(copyFile{f}, &awaited{ctx: ctx, r: r}); err == nil {
+	if _, err = io.Copy(copyFile{f}, r); err == nil {
 		_, err = f.Seek(0, io.SeekStart)
 	}
 	if err != nil {

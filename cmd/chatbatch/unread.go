@@ -9,7 +9,8 @@ func unreadCommand(w world) *cobra.Command {
 	)
 }
 
-const unreadHelp = `FILE is a CSV or JSONL file or an Excel workbook, or - for stdin, with the columns
+const unreadHelp = `FILE is a CSV or JSONL file or an Excel workbook, an object s3://BUCKET/KEY, or - for
+stdin, with the columns
 
   group_id         the group
   account          the member
