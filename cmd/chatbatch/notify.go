@@ -124,6 +124,28 @@ func hookOf(flags *pflag.FlagSet, getenv func(string) string) (*notify.Hook, err
 	return &notify.Hook{URL: address, Format: format}, nil
 }
 
+// lookUpHook sets the flags of the hook for a command that ended before its flags were
+// complete: what is wrong with another flag, or with the rest of the configuration file,
+// is no reason to tell nobody.
+func lookUpHook(cmd *cobra.Command, w world) {
+	own := pflag.NewFlagSet(cmd.Name(), pflag.ContinueOnError)
+	for _, name := range []string{keyConfig, keyProfile, "notify-url", "notify-url-file", "notify-format"} {
+		if f := cmd.Flags().Lookup(name); f != nil {
+			own.AddFlag(f)
+		}
+	}
+	// Errors have been said: they are why the command has ended, or beside it.
+	if own.Lookup(keyConfig) == nil || fromEnvironment(own, w.getenv) != nil {
+		return
+	}
+	c, err := loadConfig(cmd, w)
+	if c == nil || err != nil || c.checkPrivate() != nil {
+		return
+	}
+	_ = c.choose(own.Lookup(keyProfile))
+	_ = c.apply(own)
+}
+
 // hookIn reads an address from a file.
 func hookIn(file string) (string, error) {
 	if strings.Contains(file, "://") { // it would be quoted as the name of a file
@@ -152,6 +174,7 @@ func (e *ending) tell(ctx context.Context, cmd *cobra.Command, w world, code int
 	hook := e.hook
 	if hook == nil {
 		var unknown error
+		lookUpHook(cmd, w)
 		if hook, unknown = hookOf(flags, w.getenv); hook == nil || unknown != nil {
 			return // what is wrong with it has been said
 		}
