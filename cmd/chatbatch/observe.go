@@ -83,11 +83,13 @@ func (j *job) withObserver(ctx context.Context, do func() error) error {
 		return do()
 	}
 	o, err := j.observe(ctx)
-	if err != nil {
+	if o == nil {
 		return err
 	}
-	j.observer = o
-	err = do()
+	if err == nil {
+		j.observer = o
+		err = do()
+	}
 	code := exitOK
 	if err != nil {
 		code = codeOf(err)
@@ -96,19 +98,14 @@ func (j *job) withObserver(ctx context.Context, do func() error) error {
 	return err
 }
 
-// observe begins to. Nothing has been sent, and nothing will be if it cannot.
+// observe begins to. Nothing has been sent, and nothing will be if it cannot. With an
+// observer beside the error the file can be written, which says how that ended.
 func (j *job) observe(ctx context.Context) (*observer, error) {
 	o := &observer{log: j.log, path: j.metricsFile, name: j.label(), base: context.WithoutCancel(ctx)}
 	o.command = report.CommandNow{Name: o.name, Version: version(), Started: time.Now(), Running: true}
 	o.metrics = report.NewMetrics(o.read)
 	if err := o.useFile(); err != nil {
 		return nil, err
-	}
-	if j.metricsAddr != "" {
-		var err error
-		if o.server, err = serveMetrics(ctx, j.metricsAddr, o, j.log); err != nil {
-			return nil, err
-		}
 	}
 	looking, cancel := context.WithCancel(o.base)
 	var wg sync.WaitGroup
@@ -117,7 +114,12 @@ func (j *job) observe(ctx context.Context) (*observer, error) {
 		cancel()
 		wg.Wait()
 	}
-	return o, nil
+	if j.metricsAddr == "" {
+		return o, nil
+	}
+	var err error
+	o.server, err = serveMetrics(ctx, j.metricsAddr, o, j.log)
+	return o, err
 }
 
 // useFile looks whether the file can be written, and what it knows of earlier
