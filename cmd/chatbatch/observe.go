@@ -13,6 +13,7 @@ import (
 
 	"github.com/spf13/pflag"
 
+	"chatbatch/io/ledger"
 	"chatbatch/io/report"
 )
 
@@ -175,17 +176,32 @@ func (o *observer) join(name string, b *begun) *observed {
 	if o == nil {
 		return nil
 	}
-	m := b.ledger.Meta()
-	r := &observed{name: name, sdkAppID: m.SDKAppID, begun: b, since: time.Now()}
-	if name != "" && o.name != "" {
-		r.name = o.name + "/" + name
-	}
-	r.name = cmp.Or(r.name, o.name)
+	r := &observed{name: o.named(name), sdkAppID: b.ledger.Meta().SDKAppID, begun: b, since: time.Now()}
 	o.mu.Lock()
 	o.runs = append(o.runs, r)
 	o.mu.Unlock()
 	o.write()
 	return r
+}
+
+// joinEnded adds a run of a job of several that ended before, while others of them have
+// not: what is known of it is not forgotten because they go on.
+func (o *observer) joinEnded(name string, sdkAppID int64, sum ledger.Summary) {
+	if o == nil {
+		return
+	}
+	name = o.named(name)
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.runs = append(o.runs, &observed{name: name, last: report.RunNow{Name: name, SDKAppID: sdkAppID, Sum: sum}})
+}
+
+// named is what the metrics of a job's run are told apart by, or of the only run.
+func (o *observer) named(job string) string {
+	if job != "" && o.name != "" {
+		return o.name + "/" + job
+	}
+	return cmp.Or(job, o.name)
 }
 
 // leave ends what is read of a run: its ledger is about to be closed.

@@ -64,7 +64,10 @@ func (j *job) work(ctx context.Context, b *begun) error {
 // and whose books could not be written or shown because of err, if not nil.
 func (j *job) ended(sum ledger.Summary, why error, code int, err error) error {
 	again := "run the same command again to go on"
-	if j.fresh {
+	switch {
+	case j.fresh && j.name != "": // of several jobs that would be the newest alone
+		again = "run the same command again without --fresh to go on"
+	case j.fresh:
 		again = "chatbatch resume goes on with it"
 	}
 	switch {
