@@ -286,6 +286,7 @@ func (j *job) lock(ctx context.Context, key string) (unlock func(), err error) {
 	}
 	j.observer.leaveAlone()
 	if mode.code == exitOK {
+		j.w.ending.skipped = true
 		j.log.Info("another process works on this run; skipped")
 		return nil, &codedError{exitOK, nil}
 	}

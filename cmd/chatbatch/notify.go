@@ -56,6 +56,7 @@ type ending struct {
 	kept    *logFile      // of --log-file; nil: there is none
 	grace   time.Duration // for what is to be done after a signal
 	summary any           // as --json prints it; nil: there is none
+	skipped bool          // a run: another process works on it
 	errs    []string      // of jobs of a file, which have been printed
 }
 
@@ -68,7 +69,8 @@ type told struct {
 	Command string    `json:"command"`
 	Input   string    `json:"input,omitempty"` // without its directories
 	Ended   time.Time `json:"ended"`
-	Summary any       `json:"summary"` // as --json prints it; null: no run was begun
+	Skipped bool      `json:"skipped,omitempty"` // a run was: another process works on it
+	Summary any       `json:"summary"`           // as --json prints it; null: no run was begun
 }
 
 // prepare finds out who is to be told, before anything is done: a hook that cannot be

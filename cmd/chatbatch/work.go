@@ -171,7 +171,7 @@ func (j *job) books(until context.Context, l *ledger.Ledger) (ledger.Summary, er
 	if j.telling == nil {
 		j.board.lower()
 	}
-	if !j.quiet {
+	if j.shows() {
 		// The files are there; that nobody can be shown them is no reason to fail.
 		_ = show(ctx, j.w.stderr, l, j.w)
 		if j.telling == nil {
@@ -197,7 +197,11 @@ func (j *job) books(until context.Context, l *ledger.Ledger) (ledger.Summary, er
 	return sum, l.Reported(ctx)
 }
 
-// keepEnd keeps in the log file what stderr shows as tables.
+// shows says whether stderr shows tables at the end. In a log for machines they would be
+// no lines of it.
+func (o *output) shows() bool { return !o.quiet && o.logFormat != "json" }
+
+// keepEnd keeps in the log what stderr shows as tables, or would.
 func (j *job) keepEnd(m ledger.Meta, s ledger.Summary, published string) {
 	about := []any{"state", s.State, "rows", s.Rows, "succeeded", s.Succeeded, "failed", s.Failed, "unprocessed", s.Unprocessed,
 		"calls", s.Calls, "retries", s.Retries, "seconds", math.Round(s.Seconds*10) / 10, "files", j.store.Path(m.Run)}
@@ -207,7 +211,11 @@ func (j *job) keepEnd(m ledger.Meta, s ledger.Summary, published string) {
 	if next := j.next(m, s); next.Command != "" {
 		about = append(about, "next", next.Command)
 	}
-	j.file.Info("run "+m.Run+" has ended", about...)
+	log := j.log // where it is not shown in another form
+	if j.shows() {
+		log = j.file
+	}
+	log.Info("run "+m.Run+" has ended", about...)
 }
 
 // nextCommand is the end of what a run prints: where its files are, and what
