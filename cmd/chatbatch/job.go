@@ -86,6 +86,9 @@ func newJob(cmd *cobra.Command, o *options, w world) (*job, error) {
 	if err := o.check(); err != nil {
 		return nil, err
 	}
+	if err := o.checkLogFile(cmd.Flags()); err != nil {
+		return nil, err
+	}
 	b := newBoard(w.stderr, &o.output, w.getenv)
 	w.stderr = b
 	logs, err := o.openLogs(b, colours(b, w.getenv))

@@ -64,7 +64,7 @@ func runCommand(w world) *cobra.Command {
 			if err := fromEnvironment(cmd.Flags(), w.getenv); err != nil {
 				return err
 			}
-			f.given = changed(cmd.Flags())
+			f.given, o.files = changed(cmd.Flags()), f.files()
 			if err := apply(f.flags, cmd.Flags()); err != nil {
 				return usage("%s: %w", f.path, err)
 			}
