@@ -43,7 +43,7 @@ func TestCheckSignature(t *testing.T) {
 	var old string // of the year 2000, as it is in a bubble
 	synctest.Test(t, func(*testing.T) { old = sign(1400000000, "administrator", time.Hour) })
 	for _, tt := range []struct{ name, sig, state, text string }{
-		{"good", sign(1400000000, "administrator", time.Hour), stateOK, "of administrator of app 1400000000, for another 59m"},
+		{"good", sign(1400000000, "administrator", 630*time.Minute), stateOK, "of administrator of app 1400000000, for another 10h"}, // 10h30m, less what the other tests take
 		{"another app", sign(5, "administrator", time.Hour), stateWarning, "it is of app 5, not of 1400000000"},
 		{"another account", sign(1400000000, "bob\x1b[2J", time.Hour), stateWarning, "it is of bob?[2J, not of administrator"},
 		{"expired", old, stateWarning, "it has expired "},

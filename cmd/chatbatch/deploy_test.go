@@ -13,7 +13,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/spf13/pflag"
 	"go.yaml.in/yaml/v3"
 
 	"chatbatch/io/chat/chatsim"
@@ -98,15 +97,9 @@ func TestDeployedCommands(t *testing.T) {
 // so is every credential.
 func TestDeployedNames(t *testing.T) {
 	known := map[string]bool{"CHATBATCH_SECRET_KEY": true, "chatbatch_secret_key": true, "chatbatch_limiter": true, "chatbatch_notify_url": true}
-	o := &options{}
-	fs := pflag.NewFlagSet("", pflag.ContinueOnError)
-	o.server.add(fs)
-	o.pace.add(fs)
-	o.care.add(fs)
-	o.runs.add(fs)
-	o.output.add(fs)
-	o.observing.add(fs)
-	fs.VisitAll(func(f *pflag.Flag) { known[variable(f.Name)] = true })
+	for _, name := range variables(flagsOf(rootCommand(world{}))) {
+		known[name] = true
+	}
 	name := regexp.MustCompile(`CHATBATCH_[A-Z_]+|chatbatch_[a-z_]+`)
 	files, err := os.ReadDir("deploy")
 	if err != nil || len(files) < 8 {

@@ -88,6 +88,9 @@ func newJob(cmd *cobra.Command, o *options, w world) (*job, error) {
 	if err := o.check(); err != nil {
 		return nil, err
 	}
+	if err := o.checkLogFile(cmd.Flags()); err != nil {
+		return nil, err
+	}
 	b := newBoard(w.stderr, &o.output, w.getenv)
 	w.stderr = b
 	logs, err := o.openLogs(b, colours(b, w.getenv))
@@ -308,6 +311,7 @@ func (j *job) lock(ctx context.Context, key string) (unlock func(), err error) {
 	}
 	j.observer.leaveAlone()
 	if mode.code == exitOK {
+		j.w.ending.skipped = true
 		j.log.Info("another process works on this run; skipped")
 		return nil, &codedError{exitOK, nil}
 	}

@@ -197,6 +197,19 @@ func (f *jobFile) nameJobs() error {
 	return nil
 }
 
+// files are those that the jobs read and write.
+func (f *jobFile) files() (names []string) {
+	for _, e := range f.jobs {
+		names = append(names, e.input)
+	}
+	f.each(func(s *setting) {
+		if namesFile(s.name) && s.name != keyLogFile {
+			names = append(names, s.values...)
+		}
+	})
+	return names
+}
+
 // namesFile says whether a flag names a file or a directory: most say so by the end of
 // their own name.
 func namesFile(flag string) bool {

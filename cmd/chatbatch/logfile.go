@@ -6,7 +6,10 @@ import (
 	"io/fs"
 	"log/slog"
 	"os"
+	"path/filepath"
 	"sync"
+
+	"github.com/spf13/pflag"
 )
 
 // A logFile is what --log-file names. What it does not take is lost, and the run goes
@@ -19,6 +22,38 @@ type logFile struct {
 	f    *os.File // under mu
 	lost bool     // under mu; it was said
 	torn bool     // under mu; the last line has no end
+}
+
+// keyLogFile is the flag that names it.
+const keyLogFile = "log-file"
+
+// checkLogFile refuses a log in another file of the command, whose arguments and flags fs
+// has: lines of the log would be rows of a roster, or be gone with the file that an
+// export replaces.
+func (o *output) checkLogFile(fs *pflag.FlagSet) error {
+	switch o.logFile {
+	case "":
+		return nil
+	case "-":
+		return usage("--log-file -: give the name of a file; the log is on stderr anyway")
+	}
+	names := append(fs.Args(), o.files...)
+	fs.VisitAll(func(f *pflag.Flag) {
+		if namesFile(f.Name) && f.Name != keyLogFile {
+			names = append(names, f.Value.String())
+		}
+	})
+	own, err := filepath.Abs(o.logFile)
+	if err != nil {
+		return usage("--log-file: %w", err)
+	}
+	own = real(own)
+	for _, name := range names {
+		if path, err := filepath.Abs(name); name != "" && err == nil && real(path) == own {
+			return usage("--log-file %s: this command has that file for something else, and the log would be written into it; give another one", o.logFile)
+		}
+	}
+	return nil
 }
 
 func openLog(name string, say *slog.Logger) (*logFile, error) {

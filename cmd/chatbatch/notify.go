@@ -56,6 +56,7 @@ type ending struct {
 	kept    *logFile      // of --log-file; nil: there is none
 	grace   time.Duration // for what is to be done after a signal
 	summary any           // as --json prints it; nil: there is none
+	skipped bool          // a run: another process works on it
 	errs    []string      // of jobs of a file, which have been printed
 }
 
@@ -68,7 +69,8 @@ type told struct {
 	Command string    `json:"command"`
 	Input   string    `json:"input,omitempty"` // without its directories
 	Ended   time.Time `json:"ended"`
-	Summary any       `json:"summary"` // as --json prints it; null: no run was begun
+	Skipped bool      `json:"skipped,omitempty"` // a run was: another process works on it
+	Summary any       `json:"summary"`           // as --json prints it; null: no run was begun
 }
 
 // prepare finds out who is to be told, before anything is done: a hook that cannot be
@@ -124,6 +126,28 @@ func hookOf(flags *pflag.FlagSet, getenv func(string) string) (*notify.Hook, err
 	return &notify.Hook{URL: address, Format: format}, nil
 }
 
+// lookUpHook sets the flags of the hook for a command that ended before its flags were
+// complete: what is wrong with another flag, or with the rest of the configuration file,
+// is no reason to tell nobody.
+func lookUpHook(cmd *cobra.Command, w world) {
+	own := pflag.NewFlagSet(cmd.Name(), pflag.ContinueOnError)
+	for _, name := range []string{keyConfig, keyProfile, "notify-url", "notify-url-file", "notify-format"} {
+		if f := cmd.Flags().Lookup(name); f != nil {
+			own.AddFlag(f)
+		}
+	}
+	// Errors have been said: they are why the command has ended, or beside it.
+	if own.Lookup(keyConfig) == nil || fromEnvironment(own, w.getenv) != nil {
+		return
+	}
+	c, err := loadConfig(cmd, w)
+	if c == nil || err != nil || c.checkPrivate() != nil {
+		return
+	}
+	_ = c.choose(own.Lookup(keyProfile))
+	_ = c.apply(own)
+}
+
 // hookIn reads an address from a file.
 func hookIn(file string) (string, error) {
 	if strings.Contains(file, "://") { // it would be quoted as the name of a file
@@ -152,6 +176,7 @@ func (e *ending) tell(ctx context.Context, cmd *cobra.Command, w world, code int
 	hook := e.hook
 	if hook == nil {
 		var unknown error
+		lookUpHook(cmd, w)
 		if hook, unknown = hookOf(flags, w.getenv); hook == nil || unknown != nil {
 			return // what is wrong with it has been said
 		}

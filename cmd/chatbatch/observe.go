@@ -13,6 +13,7 @@ import (
 
 	"github.com/spf13/pflag"
 
+	"chatbatch/io/ledger"
 	"chatbatch/io/report"
 )
 
@@ -83,11 +84,13 @@ func (j *job) withObserver(ctx context.Context, do func() error) error {
 		return do()
 	}
 	o, err := j.observe(ctx)
-	if err != nil {
+	if o == nil {
 		return err
 	}
-	j.observer = o
-	err = do()
+	if err == nil {
+		j.observer = o
+		err = do()
+	}
 	code := exitOK
 	if err != nil {
 		code = codeOf(err)
@@ -96,19 +99,14 @@ func (j *job) withObserver(ctx context.Context, do func() error) error {
 	return err
 }
 
-// observe begins to. Nothing has been sent, and nothing will be if it cannot.
+// observe begins to. Nothing has been sent, and nothing will be if it cannot. With an
+// observer beside the error the file can be written, which says how that ended.
 func (j *job) observe(ctx context.Context) (*observer, error) {
 	o := &observer{log: j.log, path: j.metricsFile, name: j.label(), base: context.WithoutCancel(ctx)}
 	o.command = report.CommandNow{Name: o.name, Version: version(), Started: time.Now(), Running: true}
 	o.metrics = report.NewMetrics(o.read)
 	if err := o.useFile(); err != nil {
 		return nil, err
-	}
-	if j.metricsAddr != "" {
-		var err error
-		if o.server, err = serveMetrics(ctx, j.metricsAddr, o, j.log); err != nil {
-			return nil, err
-		}
 	}
 	looking, cancel := context.WithCancel(o.base)
 	var wg sync.WaitGroup
@@ -117,7 +115,12 @@ func (j *job) observe(ctx context.Context) (*observer, error) {
 		cancel()
 		wg.Wait()
 	}
-	return o, nil
+	if j.metricsAddr == "" {
+		return o, nil
+	}
+	var err error
+	o.server, err = serveMetrics(ctx, j.metricsAddr, o, j.log)
+	return o, err
 }
 
 // useFile looks whether the file can be written, and what it knows of earlier
@@ -173,17 +176,32 @@ func (o *observer) join(name string, b *begun) *observed {
 	if o == nil {
 		return nil
 	}
-	m := b.ledger.Meta()
-	r := &observed{name: name, sdkAppID: m.SDKAppID, begun: b, since: time.Now()}
-	if name != "" && o.name != "" {
-		r.name = o.name + "/" + name
-	}
-	r.name = cmp.Or(r.name, o.name)
+	r := &observed{name: o.named(name), sdkAppID: b.ledger.Meta().SDKAppID, begun: b, since: time.Now()}
 	o.mu.Lock()
 	o.runs = append(o.runs, r)
 	o.mu.Unlock()
 	o.write()
 	return r
+}
+
+// joinEnded adds a run of a job of several that ended before, while others of them have
+// not: what is known of it is not forgotten because they go on.
+func (o *observer) joinEnded(name string, sdkAppID int64, sum ledger.Summary) {
+	if o == nil {
+		return
+	}
+	name = o.named(name)
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.runs = append(o.runs, &observed{name: name, last: report.RunNow{Name: name, SDKAppID: sdkAppID, Sum: sum}})
+}
+
+// named is what the metrics of a job's run are told apart by, or of the only run.
+func (o *observer) named(job string) string {
+	if job != "" && o.name != "" {
+		return o.name + "/" + job
+	}
+	return cmp.Or(job, o.name)
 }
 
 // leave ends what is read of a run: its ledger is about to be closed.

@@ -274,6 +274,15 @@ func TestMetricsFlagsAreChecked(t *testing.T) {
 			}
 		})
 	}
+	// The file says so, if it is not the file that is wrong.
+	path := filepath.Join(dir, "taken.prom")
+	j, _ := watching(t, observing{metricsFile: path, metricsAddr: taken.Addr().String()})
+	if err := j.withObserver(t.Context(), func() error { return nil }); codeOf(err) != exitUsage {
+		t.Errorf("got %v", err)
+	}
+	if got := metricsIn(t, path); !strings.Contains(got, `chatbatch_last_exit_code{name="taken"} 2`) || !strings.Contains(got, `chatbatch_running{name="taken"} 0`) {
+		t.Errorf("the file says\n%s", got)
+	}
 	// --dry-run leaves nothing behind, and nobody looks on without a wish to.
 	for _, o := range []options{{observing: observing{metricsFile: filepath.Join(dir, "x.prom")}, input: input{dryRun: true}}, {}} {
 		done := false

@@ -170,6 +170,7 @@ type output struct {
 	logFormat string
 	logLevel  string
 	logFile   string
+	files     []string // of jobs of a file: --log-file is none of them
 	notifying
 }
 

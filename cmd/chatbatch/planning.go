@@ -194,6 +194,7 @@ func (o *options) openInput(ctx context.Context, kind string, src *source, dir s
 	}
 	in, err := k.open(r, opts)
 	if err != nil {
+		adviseColumns(err, k)
 		return nil, nil, &codedError{codeOf(err), fmt.Errorf("%s: %w", src.name, err)}
 	}
 	return in, k.make(o, kindParts{}), nil

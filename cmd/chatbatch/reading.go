@@ -1,9 +1,13 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"iter"
+	"slices"
 	"strings"
+
+	"github.com/spf13/pflag"
 
 	"chatbatch/io/roster"
 	"chatbatch/jobs"
@@ -30,6 +34,23 @@ func (r *reading) watch(name string, records iter.Seq2[jobs.Record, error], told
 			if !yield(rec, err) {
 				return
 			}
+		}
+	}
+}
+
+// adviseColumns adds to a header that lacks columns what the flags of its kind can do
+// about it: the file need not be changed.
+func adviseColumns(err error, k kindOf) {
+	h, ok := errors.AsType[*roster.HeaderError](err)
+	if !ok || h.Hint != "" || len(h.Missing) == 0 {
+		return
+	}
+	flags := pflag.NewFlagSet("", pflag.ContinueOnError)
+	(&options{}).addKind(k, flags)
+	h.Hint = "say which column it is by --map COLUMN=" + h.Missing[0]
+	for _, without := range [][3]string{{"group_id", "group", "ID"}, {"marks", "marks", "1000"}} {
+		if field, flag, value := without[0], without[1], without[2]; slices.Contains(h.Missing, field) && flags.Lookup(flag) != nil {
+			h.Hint += fmt.Sprintf(", or give --%s %s for a file without %s", flag, value, field)
 		}
 	}
 }

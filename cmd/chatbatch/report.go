@@ -29,7 +29,7 @@ and nothing is loaded from anywhere.
 pace.csv has a line for each second: how many calls left, how many of them were
 retries, how many answers refused a call for its frequency, and how many lanes
 were usable. A second is left out in which nothing of this happened.`,
-		Args: cobra.ExactArgs(1),
+		Args: oneRun,
 	}, func(ctx context.Context, s shelf, args []string) error {
 		l, err := s.OpenRead(ctx, args[0])
 		if errors.Is(err, ledger.ErrNoRun) {

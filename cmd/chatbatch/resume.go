@@ -23,7 +23,12 @@ Its plan, app and endpoint are those it was begun with, and its input need not
 be there any more; credentials, pace and guards are those given now.
 
 ` + exitHelp,
-		Args: cobra.MaximumNArgs(1),
+		Args: func(cmd *cobra.Command, args []string) error {
+			if len(args) == 0 {
+				return nil
+			}
+			return oneRun(cmd, args)
+		},
 		RunE: func(cmd *cobra.Command, args []string) error {
 			j, err := newJob(cmd, o, w)
 			if err != nil {

@@ -34,7 +34,7 @@ earlier plan; credentials, pace and guards are those given now. The earlier run
 stays as it is. An export goes to another file (-o).
 
 ` + exitHelp,
-		Args: cobra.ExactArgs(1),
+		Args: oneRun,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			j, err := newJob(cmd, o, w)
 			if err != nil {

@@ -51,7 +51,12 @@ func runCommand(w world) *cobra.Command {
 		Use:   "run JOBS.yaml",
 		Short: "Run several jobs side by side, inside one budget",
 		Long:  runHelp + exitHelp,
-		Args:  cobra.ExactArgs(1),
+		Args: func(cmd *cobra.Command, args []string) error {
+			if len(args) != 1 {
+				return usage("give one JOBS.yaml; see: %s --help", cmd.CommandPath())
+			}
+			return nil
+		},
 		RunE: func(cmd *cobra.Command, args []string) error {
 			f, err := readJobFile(cmd.Context(), args[0], w.stdin)
 			if err != nil {
@@ -60,7 +65,7 @@ func runCommand(w world) *cobra.Command {
 			if err := fromEnvironment(cmd.Flags(), w.getenv); err != nil {
 				return err
 			}
-			f.given = changed(cmd.Flags())
+			f.given, o.files = changed(cmd.Flags()), f.files()
 			if err := apply(f.flags, cmd.Flags()); err != nil {
 				return usage("%s: %w", f.path, err)
 			}
@@ -248,6 +253,7 @@ func (m *member) endedAs(ctx context.Context, run string) error {
 		m.code = exitFailed
 	}
 	m.prog.done(m.sum.State)
+	m.observer.joinEnded(m.jobEntry.name, m.meta.SDKAppID, m.sum)
 	m.log.Info("run " + run + " has ended; the others go on")
 	return nil
 }

@@ -61,7 +61,7 @@ func (j *job) allEnded(all []*member, total *jobs.Meter) error {
 		sum.Failed, sum.Unprocessed = sum.Failed+s.Failed, sum.Unprocessed+s.Unprocessed
 	}
 	j.w.ending.summary = sum
-	if !j.quiet {
+	if j.shows() {
 		fmt.Fprintln(j.w.stderr, allTable(sum, columnsOf(j.w.stderr)))
 	}
 	if j.json {

@@ -79,9 +79,17 @@ func listJSON(w world, infos []ledger.Info) error {
 	return nil
 }
 
+// oneRun wants the id of one run as the argument.
+func oneRun(cmd *cobra.Command, args []string) error {
+	if len(args) != 1 {
+		return usage("give one RUN; chatbatch runs list shows them; see: %s --help", cmd.CommandPath())
+	}
+	return nil
+}
+
 func runsShowCommand(w world) *cobra.Command {
 	return storeCommand(w, &cobra.Command{
-		Use: "show RUN", Short: "Show the books of a run as they are now", Args: cobra.ExactArgs(1),
+		Use: "show RUN", Short: "Show the books of a run as they are now", Args: oneRun,
 	}, func(ctx context.Context, s shelf, args []string) error {
 		l, err := s.OpenRead(ctx, args[0])
 		if errors.Is(err, ledger.ErrNoRun) {

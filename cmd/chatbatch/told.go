@@ -19,7 +19,7 @@ import (
 // told says how cmd has ended.
 func (e *ending) told(cmd *cobra.Command, code int, err error) told {
 	t := told{
-		Exit: code, Host: hostName(), Ended: time.Now().UTC().Truncate(time.Second), Summary: e.summary,
+		Exit: code, Host: hostName(), Ended: time.Now().UTC().Truncate(time.Second), Summary: e.summary, Skipped: e.skipped,
 		Command: strings.TrimPrefix(cmd.CommandPath(), cmd.Root().Name()+" "),
 	}
 	if args := cmd.Flags().Args(); len(args) > 0 && !isDatabase(args[0]) {
@@ -46,6 +46,9 @@ func (t told) line() string {
 		b.WriteString(rowsOf(s.Rows, s.Succeeded, s.Failed, s.Unprocessed) + ", run " + s.Run + "; ")
 	case allJSON:
 		fmt.Fprintf(&b, "%d jobs, %s; ", len(s.Jobs), rowsOf(s.Rows, s.Succeeded, s.Failed, s.Unprocessed))
+	}
+	if t.Skipped {
+		b.WriteString("skipped what another process works on; ")
 	}
 	fmt.Fprintf(&b, "exit code %d", t.Exit)
 	if t.Error != "" {

@@ -64,7 +64,10 @@ func (j *job) work(ctx context.Context, b *begun) error {
 // and whose books could not be written or shown because of err, if not nil.
 func (j *job) ended(sum ledger.Summary, why error, code int, err error) error {
 	again := "run the same command again to go on"
-	if j.fresh {
+	switch {
+	case j.fresh && j.name != "": // of several jobs that would be the newest alone
+		again = "run the same command again without --fresh to go on"
+	case j.fresh:
 		again = "chatbatch resume goes on with it"
 	}
 	switch {
@@ -171,7 +174,7 @@ func (j *job) books(until context.Context, l *ledger.Ledger) (ledger.Summary, er
 	if j.telling == nil {
 		j.board.lower()
 	}
-	if !j.quiet {
+	if j.shows() {
 		// The files are there; that nobody can be shown them is no reason to fail.
 		_ = show(ctx, j.w.stderr, l, j.w)
 		if j.telling == nil {
@@ -197,7 +200,11 @@ func (j *job) books(until context.Context, l *ledger.Ledger) (ledger.Summary, er
 	return sum, l.Reported(ctx)
 }
 
-// keepEnd keeps in the log file what stderr shows as tables.
+// shows says whether stderr shows tables at the end. In a log for machines they would be
+// no lines of it.
+func (o *output) shows() bool { return !o.quiet && o.logFormat != "json" }
+
+// keepEnd keeps in the log what stderr shows as tables, or would.
 func (j *job) keepEnd(m ledger.Meta, s ledger.Summary, published string) {
 	about := []any{"state", s.State, "rows", s.Rows, "succeeded", s.Succeeded, "failed", s.Failed, "unprocessed", s.Unprocessed,
 		"calls", s.Calls, "retries", s.Retries, "seconds", math.Round(s.Seconds*10) / 10, "files", j.store.Path(m.Run)}
@@ -207,7 +214,11 @@ func (j *job) keepEnd(m ledger.Meta, s ledger.Summary, published string) {
 	if next := j.next(m, s); next.Command != "" {
 		about = append(about, "next", next.Command)
 	}
-	j.file.Info("run "+m.Run+" has ended", about...)
+	log := j.log // where it is not shown in another form
+	if j.shows() {
+		log = j.file
+	}
+	log.Info("run "+m.Run+" has ended", about...)
 }
 
 // nextCommand is the end of what a run prints: where its files are, and what

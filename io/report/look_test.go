@@ -112,3 +112,12 @@ func TestPlot(t *testing.T) {
 		t.Errorf("no color in %q", colored)
 	}
 }
+
+// A run that was short has taken some time all the same.
+func TestTook(t *testing.T) {
+	for seconds, want := range map[float64]string{0.030729: "31ms", 0.405: "405ms", 4.969: "5s", 12.345: "12.3s", 12345: "3h25m45s"} {
+		if got := took(seconds).String(); got != want {
+			t.Errorf("%v s: got %s, want %s", seconds, got, want)
+		}
+	}
+}

@@ -185,10 +185,18 @@ func cost(s ledger.Summary) string {
 		line += fmt.Sprintf(", %s replayed", humanize.Comma(s.Replayed))
 	}
 	if s.Seconds > 0 {
-		d := time.Duration(s.Seconds * float64(time.Second)).Round(100 * time.Millisecond)
-		line += fmt.Sprintf(", in %v: %.1f a second, at most %d in any", d, s.CallsPerSecond, s.MaxCallsInOneSecond)
+		line += fmt.Sprintf(", in %v: %.1f a second, at most %d in any", took(s.Seconds), s.CallsPerSecond, s.MaxCallsInOneSecond)
 	}
 	return line
+}
+
+// took is a time as people read it: a short run has not taken 0s.
+func took(seconds float64) time.Duration {
+	d := time.Duration(seconds * float64(time.Second))
+	if d < time.Second {
+		return d.Round(time.Millisecond)
+	}
+	return d.Round(100 * time.Millisecond)
 }
 
 func paint(s string, c text.Color, on bool) string {

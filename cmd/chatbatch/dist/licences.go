@@ -16,7 +16,7 @@ import (
 )
 
 // licenceNames are how files begin that must go with what was built of a module.
-var licenceNames = []string{"LICENSE", "LICENCE", "COPYING", "NOTICE", "COPYRIGHT"}
+var licenceNames = []string{"LICENSE", "LICENCE", "UNLICENSE", "COPYING", "NOTICE", "COPYRIGHT"}
 
 // licences are those of the modules that a program was built from, of Go, and of what
 // the page of a run has in it.
