@@ -28,6 +28,8 @@ type job struct {
 	store shelf          // of its runs; from bounded on
 	flags *pflag.FlagSet // of its kind
 
+	shared bool // the run is one of many hosts
+
 	// Of one job of a file; zero: it is the only job.
 	name    string
 	telling *sync.Mutex // held while something is shown

@@ -13,13 +13,16 @@ import (
 
 func resumeCommand(w world) *cobra.Command {
 	o := &options{}
+	var wait bool
 	cmd := &cobra.Command{
 		Use:   "resume [RUN]",
 		Short: "Go on with a run that did not end: the newest one, or RUN",
 		Long: `Go on with a run that did not end: the newest one, or RUN.
 
 Its plan, app and endpoint are those it was begun with, and its input need not
-be there any more; credentials, pace and guards are those given now.
+be there any more; credentials, pace and guards are those given now. A run that was
+given to many hosts (chatbatch submit) is given to them again: of what is given here
+only --max-errors and --wait concern it.
 
 ` + exitHelp,
 		Args: cobra.MaximumNArgs(1),
@@ -28,7 +31,7 @@ be there any more; credentials, pace and guards are those given now.
 			if err != nil {
 				return err
 			}
-			return j.bounded(cmd.Context(), func(ctx context.Context) error { return j.resume(ctx, args) })
+			return j.bounded(cmd.Context(), func(ctx context.Context) error { return j.resume(ctx, args, wait) })
 		},
 	}
 	fs := cmd.Flags()
@@ -41,16 +44,26 @@ be there any more; credentials, pace and guards are those given now.
 	o.ledgers.add(fs)
 	addIfLocked(fs, &o.ifLocked)
 	fs.StringVarP(&o.instead, "output", "o", "", "file of an export, instead of the one it was begun with")
+	addWait(fs, &wait)
 	o.output.add(fs)
 	o.chunkSize = jobs.DefaultChunkSize // the plan is made
 	return cmd
 }
 
 // resume goes on with the run named in args, or with the newest that can be.
-func (j *job) resume(ctx context.Context, args []string) error {
+func (j *job) resume(ctx context.Context, args []string, wait bool) error {
 	meta, err := j.resumable(ctx, args)
 	if err != nil {
 		return err
+	}
+	if shared, err := j.isShared(ctx, meta.Run); shared || err != nil {
+		if err == nil {
+			err = j.release(ctx, meta, wait)
+		}
+		return err
+	}
+	if wait {
+		return usage("--wait is for runs of many hosts (chatbatch submit): run %s is one of this process", meta.Run)
 	}
 	j.sdkAppID, j.identifier = meta.SDKAppID, meta.Identifier
 	if err := j.planAgain(meta); err != nil {
@@ -133,7 +146,7 @@ func (j *job) resumable(ctx context.Context, args []string) (ledger.Meta, error)
 			return ledger.Meta{}, info.Err
 		case len(args) == 1 && info.State == ledger.Finished && info.Reported:
 			return ledger.Meta{}, usage("run %s has ended; nothing is left to send", info.Run)
-		case len(args) == 1 || info.Err == nil && !(info.State == ledger.Finished && info.Reported) && info.State != ledger.Planning:
+		case len(args) == 1 || info.Waits():
 			return info.Meta, nil
 		case len(args) == 0 && info.Err != nil:
 			j.log.Warn("run " + info.Run + " is passed over: " + info.Err.Error())

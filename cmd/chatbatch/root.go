@@ -38,7 +38,7 @@ CHATBATCH_USERSIG. To try it without a server: chatbatch demo`,
 	root.AddCommand(
 		marksCommand(w), unreadCommand(w), exportCommand(w), runCommand(w),
 		resumeCommand(w), retryCommand(w), reportCommand(w), runsCommand(w), simCommand(w), demoCommand(w),
-		limiterCommand(w), migrateCommand(w),
+		limiterCommand(w), migrateCommand(w), submitCommand(w), workCommand(w), pauseCommand(w), cancelCommand(w),
 	)
 	return root
 }

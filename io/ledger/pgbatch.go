@@ -19,7 +19,8 @@ type pgBatch struct {
 
 const (
 	loadChunksSQL = `SELECT p.chunk, c.entries, CASE WHEN p.chunk = ANY($3) THEN c.nums END,
-			p.sent, p.doubt, p.replays, p.calls, p.retries, p.settled IS NOT NULL
+			p.sent, p.doubt, p.replays, p.calls, p.retries, p.settled IS NOT NULL, p.owner,
+			p.owner <> 0 AND EXISTS (SELECT 1 FROM chatbatch_session s JOIN chatbatch_lock k ON k.key = s.lease WHERE s.run = p.run AND s.id = p.owner)
 		FROM chatbatch_progress p JOIN chatbatch_chunk c ON c.run = p.run AND c.id = p.chunk
 		WHERE p.run = $1 AND p.chunk = ANY($2) ORDER BY p.chunk FOR UPDATE OF p`
 
@@ -78,7 +79,7 @@ func (t *pgBatch) readChunks(rows pgx.Rows) error {
 	defer rows.Close()
 	for rows.Next() {
 		r := &record{known: true}
-		err := rows.Scan(&r.id, &r.entries, &r.nums, &r.sent, &r.doubt, &r.replays, &r.calls, &r.retries, &r.settled)
+		err := rows.Scan(&r.id, &r.entries, &r.nums, &r.sent, &r.doubt, &r.replays, &r.calls, &r.retries, &r.settled, &r.owner, &r.owned)
 		if err != nil {
 			return err
 		}
@@ -147,7 +148,7 @@ func (t *pgBatch) save(b *batch) {
 	}
 	now := time.Now().UnixMilli()
 	if b.begun != 0 {
-		q.Queue("INSERT INTO chatbatch_session (run, id, started, seen, state) VALUES ($1, $2, $3, $3, 'running')", no, b.begun, now)
+		q.Queue("INSERT INTO chatbatch_session (run, id, started, seen, state, lease) VALUES ($1, $2, $3, $3, 'running', $4)", no, b.begun, now, b.lease)
 	}
 	for _, s := range b.beats {
 		q.Queue(`UPDATE chatbatch_session SET seen = $3, state = $4, seconds = $5, calls = $6, retries = $7, refused = $8, peak = $9
@@ -168,8 +169,8 @@ func (t *pgBatch) save(b *batch) {
 // saveRecords queues the changes of chunks, a statement for all of them.
 func saveRecords(q *pgx.Batch, no int64, records map[int64]*record) {
 	var u struct {
-		chunk, sent, doubt, replays, calls, retries, settled []int64
-		outcomes, note                                       [][]byte
+		chunk, sent, doubt, replays, calls, retries, settled, owner []int64
+		outcomes, note                                              [][]byte
 	}
 	var e struct {
 		chunk, place, sent, doubt, calls, retries []int64
@@ -185,7 +186,7 @@ func saveRecords(q *pgx.Batch, no int64, records map[int64]*record) {
 		}
 		if r.changed {
 			u.chunk, u.sent, u.doubt, u.replays = append(u.chunk, r.id), append(u.sent, r.sent), append(u.doubt, r.doubt), append(u.replays, int64(r.replays))
-			u.calls, u.retries, u.settled = append(u.calls, r.calls), append(u.retries, r.retries), append(u.settled, r.at)
+			u.calls, u.retries, u.settled, u.owner = append(u.calls, r.calls), append(u.retries, r.retries), append(u.settled, r.at), append(u.owner, r.owner)
 			u.outcomes, u.note = append(u.outcomes, r.outcomes), append(u.note, r.note)
 		}
 		for _, p := range r.parts {
@@ -214,11 +215,11 @@ func saveRecords(q *pgx.Batch, no int64, records map[int64]*record) {
 	}
 	if len(u.chunk) > 0 {
 		q.Queue(`UPDATE chatbatch_progress p SET sent = u.sent, doubt = u.doubt, replays = u.replays, calls = u.calls,
-				retries = u.retries, settled = nullif(u.settled, 0), outcomes = u.outcomes, note = u.note
-			FROM unnest($2::bigint[], $3::bigint[], $4::bigint[], $5::bigint[], $6::bigint[], $7::bigint[], $8::bigint[], $9::bytea[], $10::bytea[])
-				AS u (chunk, sent, doubt, replays, calls, retries, settled, outcomes, note)
+				retries = u.retries, settled = nullif(u.settled, 0), outcomes = u.outcomes, note = u.note, owner = u.owner
+			FROM unnest($2::bigint[], $3::bigint[], $4::bigint[], $5::bigint[], $6::bigint[], $7::bigint[], $8::bigint[], $9::bytea[], $10::bytea[], $11::bigint[])
+				AS u (chunk, sent, doubt, replays, calls, retries, settled, outcomes, note, owner)
 			WHERE p.run = $1 AND p.chunk = u.chunk`,
-			no, u.chunk, u.sent, u.doubt, u.replays, u.calls, u.retries, u.settled, u.outcomes, u.note)
+			no, u.chunk, u.sent, u.doubt, u.replays, u.calls, u.retries, u.settled, u.outcomes, u.note, u.owner)
 	}
 }
 

@@ -18,6 +18,8 @@ type pgRun struct {
 	by   *lease // nil if it is open for reading
 	hand int64  // 0 if it is open for reading, or being planned
 
+	joined bool // by is its own: see Join
+
 	fetched atomic.Int64 // how much this hand has fetched, in pieces
 	dropped atomic.Bool  // that was dropped
 }
@@ -59,7 +61,12 @@ func (d *pgRun) again(ctx context.Context, err error, since time.Time) bool {
 	return d.p.wait(ctx, err, since, 3)
 }
 
-func (d *pgRun) close(context.Context) error { return nil }
+func (d *pgRun) close(context.Context) error {
+	if d.joined {
+		d.by.unlock()
+	}
+	return nil
+}
 
 // commit makes changes durable in one transaction of two trips to the server: one
 // reads and locks what the changes need, the other writes what they come to.
@@ -75,6 +82,13 @@ func (d *pgRun) commit(ctx context.Context, l *Ledger, changes []*change, errs [
 			return b.err
 		}
 		t.save(b)
+		for i, c := range changes {
+			if c.also != nil && errs[i] == nil {
+				if err := c.also(ctx, tx.lend()); err != nil {
+					return err
+				}
+			}
+		}
 		return nil
 	})
 	return b, err

@@ -25,6 +25,8 @@ type record struct {
 	replays        int64
 	calls, retries int64
 	settled        bool
+	owner          int64  // session that has it in hand; 0: none
+	owned          bool   // by a session that lives
 	outcomes, note []byte // nil unless it was settled in this batch
 	at             int64  // when, in Unix milliseconds
 	changed        bool
