@@ -29,7 +29,8 @@ type killing struct {
 	come atomic.Int64 // calls that have arrived
 
 	rows  []killRow
-	store ledger.Store
+	env   []string // of the program, besides the key
+	store shelf
 	state map[ledger.State]int // in which the kills found the run
 
 	planned map[string]bool // runs that were once seen with a whole plan
@@ -119,7 +120,8 @@ func newKilling(t *testing.T, students int) *killing {
 	seed := uint64(time.Now().UnixNano())
 	t.Logf("seed %d", seed)
 	k := &killing{t: t, rng: rand.New(rand.NewPCG(seed, 0)), dir: t.TempDir(), state: map[ledger.State]int{}, planned: map[string]bool{}}
-	k.store = ledger.Store{Dir: filepath.Join(k.dir, "state", "chatbatch", "runs")}
+	runs := filepath.Join(k.dir, "state", "chatbatch", "runs")
+	k.store = shelf{store: ledger.Store{Dir: runs}, Dir: runs}
 	sc := chatsim.Scenario{
 		Seed: seed, QPS: -1, Latency: 2 * time.Millisecond, Jitter: 4 * time.Millisecond, Record: true, Shuffle: true,
 		Faults: []chatsim.Fault{
@@ -183,7 +185,7 @@ func (k *killing) write() {
 
 // program starts the command. It is the same each time.
 func (k *killing) program() *process {
-	p := start(k.t, k.dir, []string{"CHATBATCH_SECRET_KEY=any"}, nil, "marks", "set", "roster.csv", "--endpoint", k.url,
+	p := start(k.t, k.dir, append(k.env, "CHATBATCH_SECRET_KEY=any"), nil, "marks", "set", "roster.csv", "--endpoint", k.url,
 		"--sdkappid", "1400000000", "--identifier", "administrator",
 		"--chunk-size", "8", "--qps", "1000", "--workers", fmt.Sprint(killWorkers), "--json")
 	return p

@@ -160,5 +160,5 @@ func (j *job) resumable(ctx context.Context, args []string) (ledger.Meta, error)
 
 // noRun is the error of a name that no run has.
 func noRun(run string, s shelf) error {
-	return usage("there is no run %s in %s; see: chatbatch runs list", run, s)
+	return usage("there is no run %s in %s; see: chatbatch runs list%s", run, s, s.flag)
 }

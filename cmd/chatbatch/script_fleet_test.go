@@ -16,8 +16,8 @@ import (
 )
 
 // TestScriptFleet plays the pages in testdata/script/fleet, each with a database of
-// its own in one PostgreSQL: $DATABASE is its address, $RUNNER that of a user who has
-// no rights there but what the page grants. They may say besides:
+// its own in one PostgreSQL: $DATABASE is its address, $RUNNER and $KEEPER those of
+// users who have no rights there but what a page grants. They may say besides:
 //
 //	sql STATEMENT       to the database, as its owner
 //	away, back          the database cannot be reached; it can again
@@ -42,6 +42,7 @@ func TestScriptFleet(t *testing.T) {
 			address := st.proxy.URL(st.database)
 			env.Setenv("DATABASE", strings.Replace(address, "postgres@", "postgres:pass-word@", 1))
 			env.Setenv("RUNNER", strings.Replace(address, "postgres@", "fleet_runner@", 1))
+			env.Setenv("KEEPER", strings.Replace(address, "postgres@", "fleet_keeper@", 1))
 			env.Values[stageKey{}] = st
 			return nil
 		},

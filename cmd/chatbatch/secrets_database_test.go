@@ -35,6 +35,7 @@ func TestSecretsOfDatabase(t *testing.T) {
 	for name, text := range map[string]string{
 		"roster.csv": "group_id,account,marks\ng,a1,1000\ng,a2,1\n",
 		"jobs.yaml":  "limiter: " + address + "\njobs:\n  - {kind: marks delete, input: roster.csv, max-bad-rows: 9}\n",
+		"kept.yaml":  "ledger: " + address + "\njobs:\n  - {kind: marks delete, input: roster.csv, max-bad-rows: 9}\n",
 		"limiter":    address + "\n",
 	} {
 		if err := os.WriteFile(in(name), []byte(text), 0o600); err != nil {
@@ -68,11 +69,19 @@ func TestSecretsOfDatabase(t *testing.T) {
 	if err != nil || len(runs) == 0 {
 		t.Fatal(runs, err)
 	}
+	say(exitOK, "migrate", "--ledger", address)
+	say(exitFailed, append(marks, "--ledger", address)...)
+	say(exitFailed, append(marks, "--ledger-file", in("limiter"), "--log-format", "json", "--json")...)
+	say(exitFailed, "run", in("kept.yaml"))
+	say(exitOK, "runs", "list", "--ledger", address)
 	say(exitFailed, "retry", runs[0].Name())
 	say(exitOK, "report", runs[0].Name())
 	say(exitOK, "runs", "list", "--json")
 	proxy.Cut()
-	for _, args := range [][]string{marks, {"migrate"}, {"limiter", "status"}, {"run", in("jobs.yaml")}} {
+	for _, args := range [][]string{
+		marks, {"migrate"}, {"limiter", "status"}, {"run", in("jobs.yaml")}, {"run", in("kept.yaml")},
+		{"runs", "list", "--ledger", address}, {"resume", "--ledger-file", in("limiter")}, {"migrate", "--ledger", address},
+	} {
 		say(exitTryLater, args...)
 	}
 	env["CHATBATCH_LIMITER"] = ""
@@ -85,10 +94,13 @@ func TestSecretsOfDatabase(t *testing.T) {
 	} {
 		say(exitUsage, append(marks, "--limiter", wrong)...)
 		say(exitUsage, "migrate", "--limiter", wrong)
+		say(exitUsage, append(marks, "--ledger", wrong)...)
+		say(exitUsage, "migrate", "--ledger", wrong)
+		say(exitUsage, "report", "r1", "--ledger", wrong)
 		say(exitUsage, "limiter", "status", "--limiter", wrong)
 		say(exitUsage, "migrate", wrong)
 	}
-	for _, name := range []string{"jobs.yaml", "limiter"} { // the secret is theirs
+	for _, name := range []string{"jobs.yaml", "kept.yaml", "limiter"} { // the secret is theirs
 		if err := os.Remove(in(name)); err != nil {
 			t.Fatal(err)
 		}

@@ -63,7 +63,7 @@ func (f *file) loadKept(ctx context.Context) error {
 	return nil
 }
 
-// Keep appends data to the run's file of fetched data and returns where it lies.
+// Keep adds data to what the run has fetched and returns where it lies.
 // It is on disk at the latest when a Settle, SettleWith or SettleEntry that is
 // called afterwards has returned nil. It is safe for concurrent use. It is
 // ErrFull if there is no room, and ErrDropped after DropKept.

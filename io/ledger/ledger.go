@@ -15,7 +15,8 @@
 //
 // Planning is the work of one goroutine. Everything after [Ledger.PlanDone] may
 // be called by many. Only one process at a time may have a run open for writing
-// (see [Store.Lock]); any number may read it with [Store.OpenRead] meanwhile.
+// (see [Store.Lock]), unless they have joined (see [Postgres.Join]); any number may
+// read it with [Store.OpenRead] meanwhile.
 package ledger
 
 import (

@@ -40,6 +40,7 @@ var usePostgres = postgres.Use{
 // once, also if the connection was lost while they were being made.
 type Postgres struct {
 	at       postgres.Site
+	base     context.Context // of OpenPostgres, without its cancellation
 	log      *slog.Logger
 	patience time.Duration
 
@@ -95,7 +96,7 @@ func newPostgres(ctx context.Context, o PostgresOptions) (*Postgres, error) {
 	if err != nil {
 		return nil, err
 	}
-	p := &Postgres{at: postgres.SiteOf(cfg, usePostgres), log: o.Log, patience: o.Patience, leases: map[string]*lease{}}
+	p := &Postgres{at: postgres.SiteOf(cfg, usePostgres), base: context.WithoutCancel(ctx), log: o.Log, patience: o.Patience, leases: map[string]*lease{}}
 	p.url, p.params = o.URL, cfg.RuntimeParams
 	if p.log == nil {
 		p.log = slog.New(slog.DiscardHandler)
@@ -107,6 +108,7 @@ func newPostgres(ctx context.Context, o PostgresOptions) (*Postgres, error) {
 		p.readers, err = newPool(ctx, o.URL, cfg.RuntimeParams, 4)
 	}
 	if err != nil {
+		p.Close()
 		return nil, p.at.Say("the connection string cannot be used") // what pgx says may quote it
 	}
 	return p, nil
@@ -160,7 +162,7 @@ func (e ours) Unwrap() error { return e.error }
 
 // isOurs says that an error is in our own words already.
 func isOurs(err error) bool {
-	if _, ok := errors.AsType[ours](err); ok {
+	if _, ok := errors.AsType[ours](err); ok || isOdd(err) {
 		return true
 	}
 	for _, own := range []error{ErrUnreachable, ErrNotMigrated, ErrDamaged, ErrUnbalanced, ErrLocked, ErrNoRun, ErrNotPlanned, ErrDropped} {
@@ -169,6 +171,12 @@ func isOurs(err error) bool {
 		}
 	}
 	return false
+}
+
+// isOdd says that what always stands there is not there, or is of another type.
+func isOdd(err error) bool {
+	_, odd := errors.AsType[pgx.ScanArgError](err)
+	return odd || errors.Is(err, pgx.ErrNoRows)
 }
 
 // passes says whether an error may be gone after a while.

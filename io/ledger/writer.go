@@ -204,8 +204,19 @@ func (w *writer) take(b *batch) {
 	}
 }
 
-// apply makes a batch of what changes come to, for a disk to write.
+// apply makes a batch of what changes come to, for a disk to write, with the newest
+// figures of the session when they are due. It belongs to the writer.
 func (l *Ledger) apply(from loader, changes []*change, errs []error) *batch {
+	b := l.reckon(from, changes, errs)
+	w := l.write
+	if !w.began.IsZero() && !b.ended && time.Since(w.beaten) >= along {
+		b.beat(l.session.Load(), Running, l.note.Load())
+	}
+	return b
+}
+
+// reckon makes a batch of what changes come to.
+func (l *Ledger) reckon(from loader, changes []*change, errs []error) *batch {
 	b := &batch{l: l, from: from, records: map[int64]*record{}, tally: map[tallyKey]tallyRow{}}
 	for i, c := range changes {
 		if b.err == nil && c.need.chunk != 0 {
@@ -214,10 +225,6 @@ func (l *Ledger) apply(from loader, changes []*change, errs []error) *batch {
 		if b.err == nil && errs[i] == nil {
 			errs[i] = c.apply(b)
 		}
-	}
-	w := l.write
-	if !w.began.IsZero() && !b.ended && time.Since(w.beaten) >= along {
-		b.beat(l.session.Load(), Running, l.note.Load())
 	}
 	return b
 }

@@ -13,7 +13,7 @@ import (
 type pgBatch struct {
 	ctx     context.Context
 	d       *pgRun
-	tx      *pgTx
+	conn    *pgx.Conn
 	records map[int64]*record
 }
 
@@ -54,25 +54,23 @@ func neededBy(changes []*change) (w needed) {
 			w.entryOf, w.place = append(w.entryOf, c.need.chunk), append(w.place, int64(c.need.place))
 		}
 	}
-	sorted := func(m map[int64]bool) []int64 { return slices.AppendSeq(make([]int64, 0, len(m)), maps.Keys(m)) }
-	w.chunks, w.rows, w.whole = sorted(all), sorted(rows), sorted(whole)
+	list := func(m map[int64]bool) []int64 { return slices.AppendSeq(make([]int64, 0, len(m)), maps.Keys(m)) } // never nil: that would be NULL
+	w.chunks, w.rows, w.whole = list(all), list(rows), list(whole)
 	return w
 }
 
-// load begins, and reads and locks all that the changes need.
-func (t *pgBatch) load(changes []*change) error {
+// questions ask for all that the changes need, and lock it.
+func (t *pgBatch) questions(q *pgx.Batch, changes []*change) {
 	w := neededBy(changes)
 	t.records = map[int64]*record{}
-	return t.tx.begin(t.ctx, func(q *pgx.Batch) {
-		if len(w.chunks) > 0 {
-			q.Queue(loadChunksSQL, t.d.no, w.chunks, w.rows).Query(t.readChunks)
-		}
-		if len(w.whole)+len(w.entryOf) > 0 {
-			q.Queue(loadEntriesSQL, t.d.no, w.whole, w.entryOf, w.place).Query(func(rows pgx.Rows) error {
-				return t.readEntries(rows, w.whole)
-			})
-		}
-	})
+	if len(w.chunks) > 0 {
+		q.Queue(loadChunksSQL, t.d.no, w.chunks, w.rows).Query(t.readChunks)
+	}
+	if len(w.whole)+len(w.entryOf) > 0 {
+		q.Queue(loadEntriesSQL, t.d.no, w.whole, w.entryOf, w.place).Query(func(rows pgx.Rows) error {
+			return t.readEntries(rows, w.whole)
+		})
+	}
 }
 
 func (t *pgBatch) readChunks(rows pgx.Rows) error {
@@ -119,24 +117,24 @@ func (t *pgBatch) record(n need, _ *record) (*record, error) {
 
 func (t *pgBatch) lastSession() (last int64, err error) {
 	// Hosts that begin at once do so one after the other.
-	if _, err := t.tx.conn.Exec(t.ctx, "SELECT 1 FROM chatbatch_run WHERE no = $1 FOR UPDATE", t.d.no); err != nil {
+	if _, err := t.conn.Exec(t.ctx, "SELECT 1 FROM chatbatch_run WHERE no = $1 FOR UPDATE", t.d.no); err != nil {
 		return 0, err
 	}
-	err = t.tx.conn.QueryRow(t.ctx, "SELECT coalesce(max(id), 0) FROM chatbatch_session WHERE run = $1", t.d.no).Scan(&last)
+	err = t.conn.QueryRow(t.ctx, "SELECT coalesce(max(id), 0) FROM chatbatch_session WHERE run = $1", t.d.no).Scan(&last)
 	return last, err
 }
 
 func (t *pgBatch) openChunks() (open int64, err error) {
-	err = t.tx.conn.QueryRow(t.ctx, `SELECT chunks - (SELECT coalesce(sum(settled), 0)::bigint FROM chatbatch_books WHERE run = no)
+	err = t.conn.QueryRow(t.ctx, `SELECT chunks - (SELECT coalesce(sum(settled), 0)::bigint FROM chatbatch_books WHERE run = no)
 		FROM chatbatch_run WHERE no = $1`, t.d.no).Scan(&open)
 	return open, err
 }
 
 // save queues what a batch has come to.
-func (t *pgBatch) save(b *batch) {
-	saveRecords(&t.tx.last, t.d.no, b.records)
-	saveSums(&t.tx.last, t.d.no, t.d.hand, b)
-	q, no := &t.tx.last, t.d.no
+func (d *pgRun) save(q *pgx.Batch, b *batch) {
+	no := d.no
+	saveRecords(q, no, b.records)
+	saveSums(q, no, d.hand, b)
 	savePace(q, no, b.pace)
 	if len(b.keeps) > 0 {
 		var ids []int64
@@ -166,17 +164,36 @@ func (t *pgBatch) save(b *batch) {
 	}
 }
 
-// saveRecords queues the changes of chunks, a statement for all of them.
-func saveRecords(q *pgx.Batch, no int64, records map[int64]*record) {
-	var u struct {
+// pgChunks are chunks that have changed, and pgParts entries, by their columns.
+type (
+	pgChunks struct {
 		chunk, sent, doubt, replays, calls, retries, settled, owner []int64
 		outcomes, note                                              [][]byte
 	}
-	var e struct {
+	pgParts struct {
 		chunk, place, sent, doubt, calls, retries []int64
 		outcome                                   [][]byte
 	}
-	var folded, goneChunk, gonePlace []int64
+)
+
+func (u *pgChunks) add(r *record) {
+	u.chunk, u.sent, u.doubt = append(u.chunk, r.id), append(u.sent, r.sent), append(u.doubt, r.doubt)
+	u.replays, u.calls, u.retries = append(u.replays, int64(r.replays)), append(u.calls, r.calls), append(u.retries, r.retries)
+	u.settled, u.outcomes, u.note = append(u.settled, r.at), append(u.outcomes, r.outcomes), append(u.note, r.note)
+	u.owner = append(u.owner, r.owner)
+}
+
+func (e *pgParts) add(chunk int64, p *part) {
+	e.chunk, e.place = append(e.chunk, chunk), append(e.place, int64(p.place))
+	e.sent, e.doubt = append(e.sent, p.sent), append(e.doubt, p.doubt)
+	e.calls, e.retries, e.outcome = append(e.calls, p.calls), append(e.retries, p.retries), append(e.outcome, p.outcome)
+}
+
+// saveRecords queues the changes of chunks, a statement for all of them.
+func saveRecords(q *pgx.Batch, no int64, records map[int64]*record) {
+	var u pgChunks
+	var changed, removed pgParts
+	var folded []int64
 	for _, r := range records {
 		if r == nil {
 			continue
@@ -185,43 +202,44 @@ func saveRecords(q *pgx.Batch, no int64, records map[int64]*record) {
 			folded = append(folded, r.id)
 		}
 		if r.changed {
-			u.chunk, u.sent, u.doubt, u.replays = append(u.chunk, r.id), append(u.sent, r.sent), append(u.doubt, r.doubt), append(u.replays, int64(r.replays))
-			u.calls, u.retries, u.settled, u.owner = append(u.calls, r.calls), append(u.retries, r.retries), append(u.settled, r.at), append(u.owner, r.owner)
-			u.outcomes, u.note = append(u.outcomes, r.outcomes), append(u.note, r.note)
+			u.add(r)
 		}
 		for _, p := range r.parts {
 			switch {
 			case p.removed:
-				goneChunk, gonePlace = append(goneChunk, r.id), append(gonePlace, int64(p.place))
+				removed.add(r.id, p)
 			case p.changed:
-				e.chunk, e.place, e.sent, e.doubt = append(e.chunk, r.id), append(e.place, int64(p.place)), append(e.sent, p.sent), append(e.doubt, p.doubt)
-				e.calls, e.retries, e.outcome = append(e.calls, p.calls), append(e.retries, p.retries), append(e.outcome, p.outcome)
+				changed.add(r.id, p)
 			}
 		}
 	}
 	if len(folded) > 0 {
 		q.Queue("DELETE FROM chatbatch_entry WHERE run = $1 AND chunk = ANY($2)", no, folded)
 	}
-	if len(goneChunk) > 0 {
+	if len(removed.chunk) > 0 {
 		q.Queue(`DELETE FROM chatbatch_entry e USING unnest($2::bigint[], $3::bigint[]) AS u (chunk, place)
-			WHERE e.run = $1 AND e.chunk = u.chunk AND e.place = u.place`, no, goneChunk, gonePlace)
+			WHERE e.run = $1 AND e.chunk = u.chunk AND e.place = u.place`, no, removed.chunk, removed.place)
 	}
-	if len(e.chunk) > 0 {
-		q.Queue(`INSERT INTO chatbatch_entry (run, chunk, place, sent, doubt, calls, retries, outcome)
-			SELECT $1, * FROM unnest($2::bigint[], $3::bigint[], $4::bigint[], $5::bigint[], $6::bigint[], $7::bigint[], $8::bytea[])
-			ON CONFLICT (run, chunk, place) DO UPDATE SET sent = excluded.sent, doubt = excluded.doubt,
-				calls = excluded.calls, retries = excluded.retries, outcome = excluded.outcome`,
-			no, e.chunk, e.place, e.sent, e.doubt, e.calls, e.retries, e.outcome)
+	if e := changed; len(e.chunk) > 0 {
+		q.Queue(saveEntriesSQL, no, e.chunk, e.place, e.sent, e.doubt, e.calls, e.retries, e.outcome)
 	}
 	if len(u.chunk) > 0 {
-		q.Queue(`UPDATE chatbatch_progress p SET sent = u.sent, doubt = u.doubt, replays = u.replays, calls = u.calls,
-				retries = u.retries, settled = nullif(u.settled, 0), outcomes = u.outcomes, note = u.note, owner = u.owner
-			FROM unnest($2::bigint[], $3::bigint[], $4::bigint[], $5::bigint[], $6::bigint[], $7::bigint[], $8::bigint[], $9::bytea[], $10::bytea[], $11::bigint[])
-				AS u (chunk, sent, doubt, replays, calls, retries, settled, outcomes, note, owner)
-			WHERE p.run = $1 AND p.chunk = u.chunk`,
-			no, u.chunk, u.sent, u.doubt, u.replays, u.calls, u.retries, u.settled, u.outcomes, u.note, u.owner)
+		q.Queue(saveChunksSQL, no, u.chunk, u.sent, u.doubt, u.replays, u.calls, u.retries, u.settled, u.outcomes, u.note, u.owner)
 	}
 }
+
+const (
+	saveEntriesSQL = `INSERT INTO chatbatch_entry (run, chunk, place, sent, doubt, calls, retries, outcome)
+		SELECT $1, * FROM unnest($2::bigint[], $3::bigint[], $4::bigint[], $5::bigint[], $6::bigint[], $7::bigint[], $8::bytea[])
+		ON CONFLICT (run, chunk, place) DO UPDATE SET sent = excluded.sent, doubt = excluded.doubt,
+			calls = excluded.calls, retries = excluded.retries, outcome = excluded.outcome`
+
+	saveChunksSQL = `UPDATE chatbatch_progress p SET sent = u.sent, doubt = u.doubt, replays = u.replays, calls = u.calls,
+			retries = u.retries, settled = nullif(u.settled, 0), outcomes = u.outcomes, note = u.note, owner = u.owner
+		FROM unnest($2::bigint[], $3::bigint[], $4::bigint[], $5::bigint[], $6::bigint[], $7::bigint[], $8::bigint[], $9::bytea[], $10::bytea[], $11::bigint[])
+			AS u (chunk, sent, doubt, replays, calls, retries, settled, outcomes, note, owner)
+		WHERE p.run = $1 AND p.chunk = u.chunk`
+)
 
 // saveSums queues what comes to the books and the tally of a hand.
 func saveSums(q *pgx.Batch, no, hand int64, b *batch) {

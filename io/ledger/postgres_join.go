@@ -44,7 +44,7 @@ func (p *Postgres) Join(ctx context.Context, run string, length time.Duration) (
 		return nil, d.fail("join", errors.Join(p.explain(ctx, err)))
 	}
 	p.hold(ctx, by)
-	d.by, d.joined = by, true
+	d.by, d.own = by, true
 	if err = d.takeHand(ctx); err == nil {
 		l.readOnly = false
 		l.startWriter()

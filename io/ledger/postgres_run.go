@@ -16,9 +16,8 @@ type pgRun struct {
 	no   int64
 	run  string
 	by   *lease // nil if it is open for reading
+	own  bool   // by is nobody's else, and ends with it
 	hand int64  // 0 if it is open for reading, or being planned
-
-	joined bool // by is its own: see Join
 
 	fetched atomic.Int64 // how much this hand has fetched, in pieces
 	dropped atomic.Bool  // that was dropped
@@ -42,8 +41,8 @@ func (d *pgRun) fail(op string, err error) error {
 	}
 	hint := ""
 	switch {
-	case errors.Is(err, pgx.ErrNoRows):
-		err = fmt.Errorf("%w: what always stands there is not there", ErrDamaged)
+	case isOdd(err):
+		err = fmt.Errorf("%w: %w", ErrDamaged, err)
 		fallthrough
 	case errors.Is(err, ErrDamaged):
 		hint = "restore the database from a copy, or start a new run with --fresh"
@@ -62,7 +61,7 @@ func (d *pgRun) again(ctx context.Context, err error, since time.Time) bool {
 }
 
 func (d *pgRun) close(context.Context) error {
-	if d.joined {
+	if d.own {
 		d.by.unlock()
 	}
 	return nil
@@ -71,17 +70,15 @@ func (d *pgRun) close(context.Context) error {
 // commit makes changes durable in one transaction of two trips to the server: one
 // reads and locks what the changes need, the other writes what they come to.
 func (d *pgRun) commit(ctx context.Context, l *Ledger, changes []*change, errs []error) (b *batch, err error) {
-	limit := askTime
-	err = d.p.durably(ctx, d.by, limit, func(ctx context.Context, tx *pgTx) error {
-		clear(errs)
-		t := &pgBatch{ctx: ctx, d: d, tx: tx}
-		if err := t.load(changes); err != nil {
+	err = d.p.durably(ctx, d.by, askTime, func(ctx context.Context, tx *pgTx) error {
+		t := &pgBatch{ctx: ctx, d: d, conn: tx.conn}
+		if err := tx.begin(ctx, func(q *pgx.Batch) { t.questions(q, changes) }); err != nil {
 			return err
 		}
+		clear(errs)
 		if b = l.apply(t, changes, errs); b.err != nil {
 			return b.err
 		}
-		t.save(b)
 		for i, c := range changes {
 			if c.also != nil && errs[i] == nil {
 				if err := c.also(ctx, tx.lend()); err != nil {
@@ -89,6 +86,7 @@ func (d *pgRun) commit(ctx context.Context, l *Ledger, changes []*change, errs [
 				}
 			}
 		}
+		d.save(&tx.last, b)
 		return nil
 	})
 	return b, err

@@ -22,8 +22,9 @@ type pgLook struct {
 
 const lookSQL = `BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY`
 
-// lookSettingsSQL says that whoever looks may take its time between two questions.
-const lookSettingsSQL = `SELECT set_config('idle_in_transaction_session_timeout', '0', true),
+// lookSettingsSQL lets whoever looks take its time between two questions, but not for
+// ever: who has died keeps the database from cleaning up.
+const lookSettingsSQL = `SELECT set_config('idle_in_transaction_session_timeout', '1h', true),
 	set_config('enable_seqscan', 'off', true), set_config('enable_bitmapscan', 'off', true),
 	set_config('enable_hashjoin', 'off', true), set_config('enable_mergejoin', 'off', true)`
 
@@ -70,7 +71,7 @@ func (v *pgLook) tally(ctx context.Context) ([]Example, error) {
 	// Of several hands the first example is the one that is shown.
 	rows, err := v.conn.Query(ctx, `SELECT class, code, (sum(rows))::bigint, min(example),
 			(array_agg(error ORDER BY example))[1]
-		FROM chatbatch_tally WHERE run = $1 GROUP BY class, code ORDER BY class COLLATE "C", code`, v.d.no)
+		FROM chatbatch_tally WHERE run = $1 GROUP BY class, code ORDER BY class, code`, v.d.no)
 	if err != nil {
 		return nil, v.said(ctx, err)
 	}
@@ -156,7 +157,8 @@ func (v *pgLook) selectChunks(s selection, after chunkRow) (query string, args [
 		order = "c.lo, c.id"
 		where = append(where, "(c.lo, c.id) > ("+arg(after.lo)+", "+arg(after.id)+")")
 	} else {
-		where = append(where, "c.id > "+arg(after.id))
+		a := arg(after.id)
+		where = append(where, "c.id > "+a, "p.chunk > "+a) // whichever table is walked
 	}
 	if s.hi > 0 {
 		where = append(where, "c.hi >= "+arg(s.lo)+" AND c.lo < "+arg(s.hi))

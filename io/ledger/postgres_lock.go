@@ -18,6 +18,8 @@ const (
 	leaseTime = 6 * time.Second
 	leaseBeat = time.Second
 	leasePoll = 250 * time.Millisecond // between tries while waiting
+
+	silentTries = int(2*leaseBeat/leasePoll) + 1 // until a holder without a sign is mentioned
 )
 
 // errLeaseLost says that somebody else may work on the run now.
@@ -70,6 +72,8 @@ func (p *Postgres) Lock(ctx context.Context, key string, wait bool) (unlock func
 			first = sign
 		case sign != first && !wait:
 			return nil, fmt.Errorf("%w: %s", ErrLocked, p.at)
+		case sign == first && try == silentTries:
+			p.log.Info(fmt.Sprintf("the process that works on this run shows no sign of life; it is taken for dead after %v", leaseTime))
 		}
 		select {
 		case <-ctx.Done():

@@ -192,7 +192,8 @@ func (p *Postgres) NewRun(ctx context.Context, key string, now time.Time) string
 	id := NewRunID(now)
 	var newest string
 	err := p.ask(ctx, func(ctx context.Context) error {
-		return p.readers.QueryRow(ctx, "SELECT coalesce(max(run), '') FROM chatbatch_run WHERE key = $1", key).Scan(&newest)
+		return p.readers.QueryRow(ctx, `SELECT coalesce(max(run), '') FROM chatbatch_run
+			WHERE key = $1 AND run ~ '^[0-9]{8}T[0-9]{6}[.][0-9]{3}Z-[0-9a-f]{6}$'`, key).Scan(&newest)
 	})
 	if err != nil {
 		return id // whoever makes the run finds out
@@ -244,7 +245,7 @@ func (p *Postgres) Remove(ctx context.Context, run string) error {
 
 // Sweep removes locks that have ended.
 func (p *Postgres) Sweep() {
-	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+	ctx, cancel := context.WithTimeout(p.base, time.Second)
 	defer cancel()
 	// They are in nobody's way: who wants one takes it.
 	_, _ = p.pool.Exec(ctx, "DELETE FROM chatbatch_lock WHERE until < clock_timestamp() - interval '1 hour'")
