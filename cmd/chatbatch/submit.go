@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"strings"
@@ -225,13 +226,14 @@ func (j *job) giveOut(ctx context.Context, m ledger.Meta, wait bool) error {
 		return err
 	case released:
 		j.log.Info("run " + m.Run + " is given to the hosts that work for its app")
-		return nil
+	default:
+		j.log.Info("run " + m.Run + " is with the hosts already")
+		if wait {
+			err = j.store.database.Wait(ctx, m.Run)
+		}
 	}
-	j.log.Info("run " + m.Run + " is with the hosts already")
-	if wait {
-		return j.store.database.Wait(ctx, m.Run)
-	}
-	return nil
+	// If all its rows are bad, there is nothing for them to do.
+	return errors.Join(err, j.store.database.Finish(ctx, m.Run))
 }
 
 // sayGiven prints which run was submitted, and how to go on.
