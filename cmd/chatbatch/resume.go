@@ -46,6 +46,7 @@ only --max-errors and --wait concern it.
 	fs.StringVarP(&o.instead, "output", "o", "", "file of an export, instead of the one it was begun with")
 	addWait(fs, &wait)
 	o.output.add(fs)
+	o.observing.add(fs)
 	o.chunkSize = jobs.DefaultChunkSize // the plan is made
 	return cmd
 }
@@ -54,6 +55,9 @@ only --max-errors and --wait concern it.
 func (j *job) resume(ctx context.Context, args []string, wait bool) error {
 	meta, err := j.resumable(ctx, args)
 	if err != nil {
+		return err
+	}
+	if err := j.checkApp(meta); err != nil {
 		return err
 	}
 	if shared, err := j.isShared(ctx, meta.Run); shared || err != nil {
@@ -65,6 +69,8 @@ func (j *job) resume(ctx context.Context, args []string, wait bool) error {
 	if wait {
 		return usage("--wait is for runs of many hosts (chatbatch submit): run %s is one of this process", meta.Run)
 	}
+	j.prog = j.board.add("resume "+meta.Run, j.logs)
+	j.board.raise()
 	j.sdkAppID, j.identifier = meta.SDKAppID, meta.Identifier
 	if err := j.planAgain(meta); err != nil {
 		return err
@@ -109,6 +115,8 @@ func (j *job) endedMeanwhile(ctx context.Context, run string) error {
 		return err
 	}
 	j.log.Info("run " + run + " has ended meanwhile")
+	j.w.ending.summary = sum
+	j.board.lower() // stdout may be the same terminal
 	if j.json {
 		err = json.NewEncoder(j.w.stdout).Encode(sum)
 	}

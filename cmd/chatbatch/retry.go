@@ -53,6 +53,7 @@ stays as it is. An export goes to another file (-o).
 	o.care.add(fs)
 	o.runs.add(fs)
 	o.output.add(fs)
+	o.observing.add(fs)
 	o.chunkSize = jobs.DefaultChunkSize // that of the earlier run comes in its place
 	return cmd
 }
@@ -82,6 +83,8 @@ func (j *job) retry(ctx context.Context, run string, classes []string) error {
 	if rows == 0 {
 		return j.nothingToRetry(ctx, earlier, classes)
 	}
+	j.prog = j.board.add("retry "+run, j.logs)
+	j.board.raise()
 	conn, err := j.connect(ctx, "retry "+run, meta.Endpoint)
 	if err != nil {
 		return err
@@ -98,6 +101,9 @@ func (j *job) retry(ctx context.Context, run string, classes []string) error {
 // retryOptions takes over what made the plan of the earlier run.
 func (j *job) retryOptions(ctx context.Context, m ledger.Meta) error {
 	target := j.target
+	if err := j.checkApp(m); err != nil {
+		return err
+	}
 	if err := j.planAgain(m); err != nil {
 		return err
 	}

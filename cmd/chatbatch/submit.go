@@ -108,6 +108,7 @@ func setDefault(fs *pflag.FlagSet, name, text string) {
 // submit plans a run of a kind over an input and gives it to the hosts, unless this very
 // command has done so and the run has not ended.
 func (j *job) submit(ctx context.Context, kind, name string, wait bool) error {
+	j.prog = j.board.add(doing("submit "+kind, name), j.logs)
 	if j.dryRun {
 		return j.planOnly(ctx, kind, name)
 	}

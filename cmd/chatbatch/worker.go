@@ -116,7 +116,8 @@ func (j *job) gear(conn *connection, l *ledger.Ledger) (fleet.Gear, error) {
 		return fleet.Gear{}, err
 	}
 	o := *j.options // the run's own
-	run := &job{options: &o, w: j.w, log: j.log.With("run", m.Run), store: j.store, flags: pflag.NewFlagSet("", pflag.ContinueOnError)}
+	run := &job{options: &o, w: j.w, logs: j.logs, store: j.store, flags: pflag.NewFlagSet("", pflag.ContinueOnError)}
+	run.log = j.log.With("run", m.Run)
 	if err := run.planAgain(m); err != nil {
 		return fleet.Gear{}, err
 	}
@@ -127,7 +128,7 @@ func (j *job) gear(conn *connection, l *ledger.Ledger) (fleet.Gear, error) {
 		Beside: func(ctx context.Context) {
 			var wg sync.WaitGroup
 			wg.Go(func() { b.note(ctx) })
-			b.sampler(run.log).run(ctx)
+			b.sampler(run.log, &progress{}).run(ctx)
 			wg.Wait()
 		},
 	}, nil
