@@ -32,7 +32,8 @@ type job struct {
 
 	observer *observer // nil: nobody looks on
 
-	shared bool // the run is one of many hosts
+	shared   bool // the run is one of many hosts
+	onlooker bool // it makes no calls: a signal ends the command, not the run
 
 	// Of one job of a file; zero: it is the only job.
 	name    string
@@ -116,7 +117,7 @@ func (j *job) bounded(ctx context.Context, do func(context.Context) error) error
 	}
 	j.config.tell(j.log)
 	stop := context.AfterFunc(ctx, func() {
-		if context.Cause(ctx) == errInterrupted {
+		if context.Cause(ctx) == errInterrupted && !j.onlooker {
 			j.log.Warn("stopping; calls under way may still come back. A second signal exits at once")
 		}
 	})

@@ -63,6 +63,7 @@ func submitKind(w world, kind, arg, short string) *cobra.Command {
 			if err != nil {
 				return err
 			}
+			j.onlooker = true
 			if len(args) != 1 {
 				return usage("give one %s, a file or - for stdin; see: %s --help", arg, cmd.CommandPath())
 			}
