@@ -62,13 +62,13 @@ func jobCommand(w world, kind, arg, short, long string) *cobra.Command {
 	}
 	fs := cmd.Flags()
 	fs.SortFlags = false
-	o.server.add(fs)
-	o.addKind(kinds()[kind], fs)
-	o.pace.add(fs)
-	o.care.add(fs)
-	o.runs.add(fs)
-	o.output.add(fs)
-	o.observing.add(fs)
+	section(fs, "App and server", o.server.add)
+	section(fs, "Input and plan", func(fs *pflag.FlagSet) { o.addKind(kinds()[kind], fs) })
+	section(fs, "Pace", o.pace.add)
+	section(fs, "Retries and guards", o.care.add)
+	section(fs, "Runs", o.runs.add)
+	section(fs, "Output and log", o.output.add)
+	section(fs, "Metrics", o.observing.add)
 	return cmd
 }
 
