@@ -80,7 +80,7 @@ func submitKind(w world, kind, arg, short string) *cobra.Command {
 	section(fs, "Runs", o.runs.add)
 	section(fs, "Many hosts", func(fs *pflag.FlagSet) { addWait(fs, &wait) })
 	section(fs, "Output and log", o.output.add)
-	o.addSome(fs, o.pace.add) // none: they are the hosts'
+	o.addSome(fs, o.pace.add)           // none: they are the hosts'
 	setDefault(fs, "if-locked", "wait") // who plans it is done soon
 	if kinds()[kind].rows {
 		setDefault(fs, "chunk-size", fmt.Sprint(submitChunk))
