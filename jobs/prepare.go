@@ -26,6 +26,9 @@ type window struct {
 // knows us, and is changed when looking at groups has proved it.
 func (r *Runner) pending(ctx, soft, hard context.Context, canary *bool) iter.Seq2[ledger.Chunk, error] {
 	p, ok := r.Kind.(Preparer)
+	if d, dealt := r.Ledger.(Dealer); dealt {
+		return r.dealt(soft, hard, d, p, canary)
+	}
 	if !ok {
 		return r.Ledger.Pending(ctx)
 	}

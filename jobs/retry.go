@@ -325,7 +325,7 @@ func (a *attempts) turn(ctx context.Context, alone bool) (done func(time.Duratio
 		done, late, err := take(ctx, a.api)
 		switch {
 		case err != nil && ctx.Err() == nil:
-			return nil, nil, &GuardError{Reason: "the limiter gives no turns", Err: err}
+			return nil, nil, &GuardError{Reason: "the limiter gives no turns", Err: err, Host: true}
 		case err != nil || alone || !a.door.front().gate.isShut():
 			return done, late, err
 		}

@@ -38,6 +38,7 @@ type Runner struct {
 	MaxErrors Limit         // failed rows beyond which the run is stopped
 	Rows      int64         // of the run, for MaxErrors as a share
 	Failed    int64         // rows that have failed before this process, for MaxErrors
+	Known     func()        // called once, when the server has accepted a call of the run; may be nil
 
 	slots chan struct{}           // one for each call that may be under way
 	halt  context.CancelCauseFunc // ends the run; before a slot is given back, so that nobody begins then
@@ -55,6 +56,8 @@ type Runner struct {
 type GuardError struct {
 	Reason string
 	Err    error // may be nil
+	Host   bool  // it is this host that it went wrong on; of the run it says nothing
+	Silent bool  // no call of this process was ever answered
 }
 
 func (e *GuardError) Error() string {
@@ -142,7 +145,13 @@ func (r *Runner) feed(ctx, soft, hard context.Context, workers *errgroup.Group) 
 		return err
 	}
 	canary := true
+	tell := sync.OnceFunc(func() {
+		if r.Known != nil {
+			r.Known()
+		}
+	})
 	err = r.handOut(ctx, soft, hard, workers, &canary, func() {
+		tell()
 		if first {
 			first = false
 			front.introduced(true, nil)
@@ -308,9 +317,14 @@ func (r *Runner) count(rows settledRows, cost ledger.Cost) error {
 		r.failed += n
 	}
 	if r.MaxErrors.Exceeded(r.failed, r.Rows) {
-		return &GuardError{Reason: fmt.Sprintf("%d rows have failed, more than the %s allowed", r.failed, r.MaxErrors)}
+		return TooManyFailed(r.failed, r.MaxErrors)
 	}
 	return nil
+}
+
+// TooManyFailed is the guard of a run of which more rows have failed than may.
+func TooManyFailed(failed int64, most Limit) *GuardError {
+	return &GuardError{Reason: fmt.Sprintf("%d rows have failed, more than the %s allowed", failed, most)}
 }
 
 // undone leaves a chunk for a later run. If none of its calls can have had an

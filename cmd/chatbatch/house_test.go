@@ -14,11 +14,12 @@ import (
 // module, and which of the libraries that have a home it is one of the homes of. A
 // package that is not here has no place yet; give it one.
 var house = map[string]struct{ ours, libraries string }{
-	"cmd/chatbatch":        {ours: "cmd/chatbatch/manual io/aside io/chat io/chat/chatsim io/export io/ledger io/notify io/object io/report io/roster jobs limiter", libraries: "github.com/vbauerster/mpb/v8"},
+	"cmd/chatbatch":        {ours: "cmd/chatbatch/manual io/aside io/chat io/chat/chatsim io/export io/ledger io/notify io/object io/report io/roster jobs jobs/fleet limiter", libraries: "github.com/vbauerster/mpb/v8"},
 	"cmd/chatbatch/chaos":  {}, // tests of the program from outside
 	"cmd/chatbatch/dist":   {}, // a program that packs ours
 	"cmd/chatbatch/manual": {},
 	"jobs":                 {ours: "io/aside io/chat io/export io/ledger io/roster", libraries: "github.com/cenkalti/backoff/v4 golang.org/x/sync/errgroup"},
+	"jobs/fleet":           {ours: "io/ledger jobs", libraries: "github.com/riverqueue/river github.com/jackc/pgx/v5"},
 	"io/chat/chatsim":      {ours: ""}, // nor io/chat: client and simulator judge each other
 	"io/report":            {ours: "io/aside io/charset io/export io/ledger io/workbook", libraries: "github.com/guptarohit/asciigraph github.com/prometheus"},
 	"io/export":            {ours: "io/aside", libraries: "github.com/xuri/excelize/v2"},

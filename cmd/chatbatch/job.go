@@ -32,6 +32,9 @@ type job struct {
 
 	observer *observer // nil: nobody looks on
 
+	shared   bool // the run is one of many hosts
+	onlooker bool // it makes no calls: a signal ends the command, not the run
+
 	// Of one job of a file; zero: it is the only job.
 	name    string
 	telling *sync.Mutex // held while something is shown
@@ -118,7 +121,7 @@ func (j *job) bounded(ctx context.Context, do func(context.Context) error) error
 	}
 	j.config.tell(j.log)
 	stop := context.AfterFunc(ctx, func() {
-		if context.Cause(ctx) == errInterrupted {
+		if context.Cause(ctx) == errInterrupted && !j.onlooker {
 			j.log.Warn("stopping; calls under way may still come back. A second signal exits at once")
 		}
 	})

@@ -19,6 +19,7 @@ type kindOf struct {
 	make  func(*options, kindParts) jobs.Kind
 	flags func(*options, *pflag.FlagSet) // that other kinds may not have
 	plan  []string                       // those of them that change the plan
+	rows  bool                           // each row is a call of its own
 }
 
 // kindParts are what a kind is made of, beside the options. A kind that only plans
@@ -40,7 +41,7 @@ func kinds() map[string]kindOf {
 		"marks set":    set,
 		"marks delete": remove,
 		"unread set": {
-			api: chat.CommandSetUnread, open: jobs.OpenUnread, flags: (*options).addUnreadFlags, plan: []string{"chunk-size", "group", "check-groups"},
+			api: chat.CommandSetUnread, open: jobs.OpenUnread, flags: (*options).addUnreadFlags, plan: []string{"chunk-size", "group", "check-groups"}, rows: true,
 			make: func(o *options, p kindParts) jobs.Kind { return jobs.SetUnread(p.chat, o.checkGroups, p.say) },
 		},
 		"export members": {

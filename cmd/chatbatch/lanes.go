@@ -58,7 +58,9 @@ func limiterFlags() []string { return []string{"limiter", "limiter-file"} }
 
 // note notes where the flags come from, once they are set.
 func (o *sharers) note(flags *pflag.FlagSet) {
-	o.from, o.both = eitherOrigin(flags, "limiter", "limiter-file")
+	if flags.Lookup("limiter") != nil {
+		o.from, o.both = eitherOrigin(flags, "limiter", "limiter-file")
+	}
 }
 
 // checkSharers refuses what cannot say who shares the budget. It never quotes: a
@@ -138,7 +140,7 @@ func (j *job) newLimiter(ctx context.Context, doing string, c *chat.Client, sim 
 	})
 	if err == nil && database != "" && j.qpsScope == "api" {
 		// Its budgets are opened by their first calls, too late to say so.
-		if _, err = fleet(ctx, database); err != nil {
+		if _, err = fleetBudgets(ctx, database); err != nil {
 			err = errors.Join(err, l.Close())
 		}
 	}
@@ -161,8 +163,8 @@ func wayTo(endpoint string) string {
 	return u.Host + " by " + proxy.Host
 }
 
-// fleet looks what all hosts do.
-func fleet(ctx context.Context, database string) ([]limiter.FleetBudget, error) {
+// fleetBudgets looks what all hosts do.
+func fleetBudgets(ctx context.Context, database string) ([]limiter.FleetBudget, error) {
 	ctx, cancel := context.WithTimeout(ctx, lookTime)
 	defer cancel()
 	return limiter.InspectFleet(ctx, database)

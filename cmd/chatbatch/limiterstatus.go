@@ -73,7 +73,7 @@ func limiterStatus(ctx context.Context, w world, database string, sdkAppID int64
 	var hosts []limiter.FleetBudget
 	var away error
 	if database != "" {
-		hosts, away = fleet(ctx, database)
+		hosts, away = fleetBudgets(ctx, database)
 	}
 	s := statusOf(host, hosts, sdkAppID, database != "" && away == nil)
 	if asJSON {

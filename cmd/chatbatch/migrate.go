@@ -8,6 +8,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"chatbatch/io/ledger"
+	"chatbatch/jobs/fleet"
 	"chatbatch/limiter"
 )
 
@@ -18,13 +19,13 @@ func migrateCommand(w world) *cobra.Command {
 		Use:   "migrate",
 		Short: "Make or upgrade the tables by which hosts share a budget, or runs",
 		Long: `Make or upgrade the table by which hosts share a budget, in the PostgreSQL database
-of --limiter, and the tables in which runs are kept, in that of --ledger. Run it once,
-before the first run, and again with a newer program. It may be repeated, and run on
+of --limiter, and the tables in which runs are kept, in that of --ledger, with those of
+the queue by which many hosts work on them (River's own, river_*). Run it once, before the first run, and again with a newer program. It may be repeated, and run on
 several hosts at once; runs may go on meanwhile.
 
 It needs the right to create a table in the schema of the database's user
 (CREATE). Runs need SELECT, INSERT and UPDATE on the tables (chatbatch_*), and those
-of a ledger DELETE.
+of a ledger DELETE; chatbatch submit and chatbatch work all of these on river_* as well.
 
 Exit codes:
   0   the tables are there
@@ -56,6 +57,14 @@ Exit codes:
 func migrate(ctx context.Context, w world, budgets, runs string) error {
 	ctx, cancel := context.WithTimeout(ctx, migrateTime)
 	defer cancel()
+	queue := func(ctx context.Context, url string) (bool, error) {
+		store, err := ledger.OpenPostgres(ctx, ledger.PostgresOptions{URL: url})
+		if err != nil {
+			return false, err
+		}
+		defer store.Close()
+		return fleet.Migrate(ctx, store)
+	}
 	for _, m := range []struct {
 		database string
 		migrate  func(context.Context, string) (bool, error)
@@ -63,6 +72,7 @@ func migrate(ctx context.Context, w world, budgets, runs string) error {
 	}{
 		{budgets, limiter.Migrate, "the table is made; hosts can share a budget by this database now", "the table is there; nothing was to be done"},
 		{runs, ledger.MigratePostgres, "the tables are made; runs can be kept in this database now", "the tables of runs are there; nothing was to be done"},
+		{runs, queue, "the tables of the queue are made; many hosts can work on runs of this database now", "the tables of the queue are there; nothing was to be done"},
 	} {
 		if m.database == "" {
 			continue

@@ -14,13 +14,16 @@ import (
 
 func resumeCommand(w world) *cobra.Command {
 	o := &options{}
+	var wait bool
 	cmd := &cobra.Command{
 		Use:   "resume [RUN]",
 		Short: "Go on with a run that did not end: the newest one, or RUN",
 		Long: `Go on with a run that did not end: the newest one, or RUN.
 
 Its plan, app and endpoint are those it was begun with, and its input need not
-be there any more; credentials, pace and guards are those given now.
+be there any more; credentials, pace and guards are those given now. A run that was
+given to many hosts (chatbatch submit) is given to them again: of what is given here
+only --max-errors and --wait concern it.
 
 ` + exitHelp,
 		Args: func(cmd *cobra.Command, args []string) error {
@@ -34,7 +37,7 @@ be there any more; credentials, pace and guards are those given now.
 			if err != nil {
 				return err
 			}
-			return j.bounded(cmd.Context(), func(ctx context.Context) error { return j.resume(ctx, args) })
+			return j.bounded(cmd.Context(), func(ctx context.Context) error { return j.resume(ctx, args, wait) })
 		},
 	}
 	fs := cmd.Flags()
@@ -49,6 +52,7 @@ be there any more; credentials, pace and guards are those given now.
 		addIfLocked(fs, &o.ifLocked)
 		fs.StringVarP(&o.instead, "output", "o", "", "file of an export, instead of the one it was begun with")
 	})
+	section(fs, "Many hosts", func(fs *pflag.FlagSet) { addWait(fs, &wait) })
 	section(fs, "Output and log", o.output.add)
 	section(fs, "Metrics", o.observing.add)
 	o.chunkSize = jobs.DefaultChunkSize // the plan is made
@@ -56,13 +60,22 @@ be there any more; credentials, pace and guards are those given now.
 }
 
 // resume goes on with the run named in args, or with the newest that can be.
-func (j *job) resume(ctx context.Context, args []string) error {
+func (j *job) resume(ctx context.Context, args []string, wait bool) error {
 	meta, err := j.resumable(ctx, args)
 	if err != nil {
 		return err
 	}
 	if err := j.checkApp(meta); err != nil {
 		return err
+	}
+	if shared, err := j.isShared(ctx, meta.Run); shared || err != nil {
+		if err == nil {
+			err = j.release(ctx, meta, wait)
+		}
+		return err
+	}
+	if wait {
+		return usage("--wait is for runs of many hosts (chatbatch submit): run %s is one of this process", meta.Run)
 	}
 	j.prog = j.board.add("resume "+meta.Run, j.logs)
 	j.board.raise()
@@ -152,7 +165,7 @@ func (j *job) resumable(ctx context.Context, args []string) (ledger.Meta, error)
 			return ledger.Meta{}, info.Err
 		case len(args) == 1 && info.State == ledger.Finished && info.Reported:
 			return ledger.Meta{}, usage("run %s has ended; nothing is left to send", info.Run)
-		case len(args) == 1 || info.Err == nil && !(info.State == ledger.Finished && info.Reported) && info.State != ledger.Planning:
+		case len(args) == 1 || info.Waits():
 			return info.Meta, nil
 		case len(args) == 0 && info.Err != nil:
 			j.log.Warn("run " + info.Run + " is passed over: " + info.Err.Error())

@@ -156,7 +156,7 @@ func old(i ledger.Info, age time.Duration, unfinished bool) bool {
 		return false // a run that cannot be read may hold what somebody needs
 	}
 	// What never began cannot be resumed; an export that is fetched and not published can.
-	return unfinished || i.State == ledger.Planning || i.State == ledger.Finished && i.Reported
+	return unfinished || i.State == ledger.Planning || i.State == ledger.Cancelled || i.State == ledger.Finished && i.Reported
 }
 
 // pruneRun removes a run unless a process works on it.

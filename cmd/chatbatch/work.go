@@ -197,6 +197,9 @@ func (j *job) books(until context.Context, l *ledger.Ledger) (ledger.Summary, er
 			j.log.Warn("what the export fetched cannot be removed: " + err.Error())
 		}
 	}
+	if j.shared {
+		return sum, j.store.database.Reported(ctx, m.Run)
+	}
 	return sum, l.Reported(ctx)
 }
 

@@ -28,12 +28,18 @@ var (
 	ErrDisk = errors.New("disk fails")
 	// ErrNoRun says that there is no run of that name.
 	ErrNoRun = errors.New("no such run")
+	// ErrNotRunning says that nobody is to work on the run now.
+	ErrNotRunning = errors.New("the run is not to be worked on")
 	// ErrNotPlanned says that the planning of a run never ended.
 	ErrNotPlanned = errors.New("planning never ended: the run counts as never begun")
 	// ErrFinished says that a run is finished and cannot begin again.
 	ErrFinished = errors.New("run is finished")
 	// ErrSettled says that a chunk, or an entry, has its outcome already.
 	ErrSettled = errors.New("settled already")
+	// ErrShared says that a run is one of many hosts, and not for one alone.
+	ErrShared = errors.New("the run is one of many hosts")
+	// ErrTaken says that another host has a chunk in hand.
+	ErrTaken = errors.New("in the hands of another host")
 	// ErrLocked says that another process holds the lock.
 	ErrLocked = errors.New("locked by another process")
 	// ErrNotQueued says that a change was not made, nor will be.

@@ -66,7 +66,7 @@ func (i *Info) enter(s sums) {
 
 // Waits says that the run has begun and can be gone on with.
 func (i Info) Waits() bool {
-	return i.Err == nil && i.State != Planning && !(i.State == Finished && i.Reported)
+	return i.Err == nil && i.State != Planning && i.State != Cancelled && !(i.State == Finished && i.Reported)
 }
 
 // Find returns the run that goes on when the command of this key is given again,
@@ -96,7 +96,7 @@ func find(ctx context.Context, list []Info, key string, keyOf func(run string) s
 			if err := remove(ctx, i.Run); err != nil {
 				return "", err
 			}
-		case i.State == Finished && i.Reported:
+		case i.State == Finished && i.Reported, i.State == Cancelled:
 			return "", nil
 		default:
 			return i.Run, nil

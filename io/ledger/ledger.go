@@ -101,10 +101,11 @@ const (
 	Stopped     State = "stopped"     // by a guard
 	Refused     State = "refused"     // by the server, for the run as a whole
 	Expired     State = "expired"     // the time it was given is over
+	Cancelled   State = "cancelled"   // by its user, for good unless it is resumed by its name
 )
 
 func states() []State {
-	return []State{Planning, Planned, Running, Finished, Interrupted, Stopped, Refused, Expired}
+	return []State{Planning, Planned, Running, Finished, Interrupted, Stopped, Refused, Expired, Cancelled}
 }
 
 // Entry is what a chunk asks for one account.

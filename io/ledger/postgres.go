@@ -44,6 +44,9 @@ type Postgres struct {
 	log      *slog.Logger
 	patience time.Duration
 
+	url    string            // for further pools
+	params map[string]string // of their connections
+
 	// Two pools: nobody who reads for long may keep a lock from being held.
 	pool, readers *pgxpool.Pool
 
@@ -94,6 +97,7 @@ func newPostgres(ctx context.Context, o PostgresOptions) (*Postgres, error) {
 		return nil, err
 	}
 	p := &Postgres{at: postgres.SiteOf(cfg, usePostgres), base: context.WithoutCancel(ctx), log: o.Log, patience: o.Patience, leases: map[string]*lease{}}
+	p.url, p.params = o.URL, cfg.RuntimeParams
 	if p.log == nil {
 		p.log = slog.New(slog.DiscardHandler)
 	}

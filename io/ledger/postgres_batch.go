@@ -19,7 +19,9 @@ type pgBatch struct {
 
 const (
 	loadChunksSQL = `SELECT p.chunk, c.entries, CASE WHEN p.chunk = ANY($3) THEN c.nums END,
-			p.sent, p.doubt, p.replays, p.calls, p.retries, p.settled IS NOT NULL
+			p.sent, p.doubt, p.replays, p.calls, p.retries, p.settled IS NOT NULL, p.owner,
+			p.owner <> 0 AND EXISTS (SELECT 1 FROM chatbatch_session s JOIN chatbatch_lock k ON k.key = s.lease WHERE s.run = p.run AND s.id = p.owner),
+			c.grp, c.lo, CASE WHEN p.chunk = ANY($4) THEN c.asks END
 		FROM chatbatch_progress p JOIN chatbatch_chunk c ON c.run = p.run AND c.id = p.chunk
 		WHERE p.run = $1 AND p.chunk = ANY($2) ORDER BY p.chunk FOR UPDATE OF p`
 
@@ -31,10 +33,10 @@ const (
 )
 
 // needed is what the changes of a batch need, together.
-type needed struct{ chunks, rows, whole, entryOf, place []int64 }
+type needed struct{ chunks, rows, asks, whole, entryOf, place []int64 }
 
 func neededBy(changes []*change) (w needed) {
-	all, rows, whole := map[int64]bool{}, map[int64]bool{}, map[int64]bool{}
+	all, rows, asks, whole := map[int64]bool{}, map[int64]bool{}, map[int64]bool{}, map[int64]bool{}
 	for _, c := range changes {
 		n := c.need
 		if n.chunk == 0 {
@@ -43,6 +45,9 @@ func neededBy(changes []*change) (w needed) {
 		all[n.chunk] = true
 		if n.rows {
 			rows[n.chunk] = true
+		}
+		if n.asks {
+			asks[n.chunk] = true
 		}
 		if n.entries {
 			whole[n.chunk] = true
@@ -54,7 +59,7 @@ func neededBy(changes []*change) (w needed) {
 		}
 	}
 	list := func(m map[int64]bool) []int64 { return slices.AppendSeq(make([]int64, 0, len(m)), maps.Keys(m)) } // never nil: that would be NULL
-	w.chunks, w.rows, w.whole = list(all), list(rows), list(whole)
+	w.chunks, w.rows, w.asks, w.whole = list(all), list(rows), list(asks), list(whole)
 	return w
 }
 
@@ -63,7 +68,7 @@ func (t *pgBatch) questions(q *pgx.Batch, changes []*change) {
 	w := neededBy(changes)
 	t.records = map[int64]*record{}
 	if len(w.chunks) > 0 {
-		q.Queue(loadChunksSQL, t.d.no, w.chunks, w.rows).Query(t.readChunks)
+		q.Queue(loadChunksSQL, t.d.no, w.chunks, w.rows, w.asks).Query(t.readChunks)
 	}
 	if len(w.whole)+len(w.entryOf) > 0 {
 		q.Queue(loadEntriesSQL, t.d.no, w.whole, w.entryOf, w.place).Query(func(rows pgx.Rows) error {
@@ -76,7 +81,10 @@ func (t *pgBatch) readChunks(rows pgx.Rows) error {
 	defer rows.Close()
 	for rows.Next() {
 		r := &record{known: true}
-		err := rows.Scan(&r.id, &r.entries, &r.nums, &r.sent, &r.doubt, &r.replays, &r.calls, &r.retries, &r.settled)
+		var group []byte
+		err := rows.Scan(&r.id, &r.entries, &r.nums, &r.sent, &r.doubt, &r.replays, &r.calls, &r.retries, &r.settled, &r.owner, &r.owned,
+			&group, &r.lo, &r.asks)
+		r.group = string(group)
 		if err != nil {
 			return err
 		}
@@ -146,7 +154,7 @@ func (d *pgRun) save(q *pgx.Batch, b *batch) {
 	}
 	now := time.Now().UnixMilli()
 	if b.begun != 0 {
-		q.Queue("INSERT INTO chatbatch_session (run, id, started, seen, state) VALUES ($1, $2, $3, $3, 'running')", no, b.begun, now)
+		q.Queue("INSERT INTO chatbatch_session (run, id, started, seen, state, lease) VALUES ($1, $2, $3, $3, 'running', $4)", no, b.begun, now, b.lease)
 	}
 	for _, s := range b.beats {
 		q.Queue(`UPDATE chatbatch_session SET seen = $3, state = $4, seconds = $5, calls = $6, retries = $7, refused = $8, peak = $9
@@ -167,8 +175,8 @@ func (d *pgRun) save(q *pgx.Batch, b *batch) {
 // pgChunks are chunks that have changed, and pgParts entries, by their columns.
 type (
 	pgChunks struct {
-		chunk, sent, doubt, replays, calls, retries, settled []int64
-		outcomes, note                                       [][]byte
+		chunk, sent, doubt, replays, calls, retries, settled, owner []int64
+		outcomes, note                                              [][]byte
 	}
 	pgParts struct {
 		chunk, place, sent, doubt, calls, retries []int64
@@ -180,6 +188,7 @@ func (u *pgChunks) add(r *record) {
 	u.chunk, u.sent, u.doubt = append(u.chunk, r.id), append(u.sent, r.sent), append(u.doubt, r.doubt)
 	u.replays, u.calls, u.retries = append(u.replays, int64(r.replays)), append(u.calls, r.calls), append(u.retries, r.retries)
 	u.settled, u.outcomes, u.note = append(u.settled, r.at), append(u.outcomes, r.outcomes), append(u.note, r.note)
+	u.owner = append(u.owner, r.owner)
 }
 
 func (e *pgParts) add(chunk int64, p *part) {
@@ -223,7 +232,7 @@ func saveRecords(q *pgx.Batch, no int64, records map[int64]*record) {
 		q.Queue(saveEntriesSQL, no, e.chunk, e.place, e.sent, e.doubt, e.calls, e.retries, e.outcome)
 	}
 	if len(u.chunk) > 0 {
-		q.Queue(saveChunksSQL, no, u.chunk, u.sent, u.doubt, u.replays, u.calls, u.retries, u.settled, u.outcomes, u.note)
+		q.Queue(saveChunksSQL, no, u.chunk, u.sent, u.doubt, u.replays, u.calls, u.retries, u.settled, u.outcomes, u.note, u.owner)
 	}
 }
 
@@ -234,9 +243,9 @@ const (
 			calls = excluded.calls, retries = excluded.retries, outcome = excluded.outcome`
 
 	saveChunksSQL = `UPDATE chatbatch_progress p SET sent = u.sent, doubt = u.doubt, replays = u.replays, calls = u.calls,
-			retries = u.retries, settled = nullif(u.settled, 0), outcomes = u.outcomes, note = u.note
-		FROM unnest($2::bigint[], $3::bigint[], $4::bigint[], $5::bigint[], $6::bigint[], $7::bigint[], $8::bigint[], $9::bytea[], $10::bytea[])
-			AS u (chunk, sent, doubt, replays, calls, retries, settled, outcomes, note)
+			retries = u.retries, settled = nullif(u.settled, 0), outcomes = u.outcomes, note = u.note, owner = u.owner
+		FROM unnest($2::bigint[], $3::bigint[], $4::bigint[], $5::bigint[], $6::bigint[], $7::bigint[], $8::bigint[], $9::bytea[], $10::bytea[], $11::bigint[])
+			AS u (chunk, sent, doubt, replays, calls, retries, settled, outcomes, note, owner)
 		WHERE p.run = $1 AND p.chunk = u.chunk`
 )
 

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -27,14 +28,21 @@ var errLeaseLost = fmt.Errorf("%w: this one was without the database for too lon
 // lease is the lock of a key that this process holds.
 type lease struct {
 	key, holder string
+	length      time.Duration // from the last sign of life
 
 	order   sync.Mutex // held by one transaction after the other
 	commits int64      // under order; number of the last one
 
 	stop  context.CancelFunc // of its heart
+	alive atomic.Int64       // when the last sign of life was sent that was heard, in Unix nanoseconds
+	lost  atomic.Bool        // it is another's now
 	ended chan struct{}      // closed when that has stopped
 	once  sync.Once
 	free  func()
+}
+
+func newLease(key string, length time.Duration) *lease {
+	return &lease{key: key, holder: newHolder(), length: length, ended: make(chan struct{})}
 }
 
 // Lock takes the lock of a key (see [Key]): who holds it may plan, run or remove the
@@ -47,7 +55,7 @@ func (p *Postgres) Lock(ctx context.Context, key string, wait bool) (unlock func
 	if !plainName.MatchString(key) {
 		return nil, fmt.Errorf("lock: %q is not a key", key)
 	}
-	l := &lease{key: key, holder: newHolder(), ended: make(chan struct{})}
+	l := newLease(key, leaseTime)
 	var first string // sign of life of who holds it
 	since := time.Now()
 	for try := 0; ; try++ {
@@ -88,7 +96,8 @@ const takeSQL = `INSERT INTO chatbatch_lock AS l (key, holder, until, commits)
 func (p *Postgres) take(ctx context.Context, l *lease) (got bool, sign string, err error) {
 	ctx, cancel := context.WithTimeout(ctx, askTime)
 	defer cancel()
-	err = p.pool.QueryRow(ctx, takeSQL, l.key, l.holder, leaseTime.Microseconds()).Scan(&got)
+	l.alive.Store(time.Now().UnixNano())
+	err = p.pool.QueryRow(ctx, takeSQL, l.key, l.holder, l.length.Microseconds()).Scan(&got)
 	if !errors.Is(err, pgx.ErrNoRows) {
 		return got, "", err
 	}
@@ -127,7 +136,10 @@ func (p *Postgres) hold(ctx context.Context, l *lease) (unlock func()) {
 func (l *lease) unlock() { l.once.Do(l.free) }
 
 // lose ends the heart of a lock that is another's now.
-func (l *lease) lose() { l.stop() }
+func (l *lease) lose() {
+	l.lost.Store(true)
+	l.stop()
+}
 
 const beatSQL = `UPDATE chatbatch_lock SET until = clock_timestamp() + $3 * interval '1 microsecond' WHERE key = $1 AND holder = $2`
 
@@ -143,8 +155,16 @@ func (p *Postgres) beat(ctx context.Context, l *lease) {
 			return
 		case <-t.C:
 			ask, cancel := context.WithTimeout(ctx, askTime)
-			_, _ = p.pool.Exec(ask, beatSQL, l.key, l.holder, leaseTime.Microseconds())
+			now := time.Now()
+			done, err := p.pool.Exec(ask, beatSQL, l.key, l.holder, l.length.Microseconds())
 			cancel()
+			switch {
+			case err != nil:
+			case done.RowsAffected() == 0:
+				l.lost.Store(true)
+			default:
+				l.alive.Store(now.UnixNano())
+			}
 		}
 	}
 }

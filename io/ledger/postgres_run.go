@@ -79,40 +79,17 @@ func (d *pgRun) commit(ctx context.Context, l *Ledger, changes []*change, errs [
 		if b = l.apply(t, changes, errs); b.err != nil {
 			return b.err
 		}
+		for i, c := range changes {
+			if c.also != nil && errs[i] == nil {
+				if err := c.also(ctx, tx.lend()); err != nil {
+					return err
+				}
+			}
+		}
 		d.save(&tx.last, b)
 		return nil
 	})
 	return b, err
-}
-
-// SettleTx is [Ledger.SettleWith] within a transaction of the caller's, for a run in a
-// database: the chunk is settled when that is committed. Whoever gave the chunk to this
-// host is told in the same transaction that it is done. What was kept before is in the
-// database before.
-func (l *Ledger) SettleTx(ctx context.Context, tx pgx.Tx, chunk int64, outcomes []Outcome, note []byte, c Cost) error {
-	op := fmt.Sprintf("settle chunk %d", chunk)
-	d, ok := l.disk.(*pgRun)
-	if !ok || l.readOnly || l.write == nil {
-		return fmt.Errorf("%s: run %s is not open for work in a database", op, l.meta.Run)
-	}
-	s := newSettlement(l.owner(), chunk, outcomes, note, c)
-	changes := []*change{{op: op, need: s.needs(), apply: s.apply}}
-	t := &pgBatch{ctx: ctx, d: d, conn: tx.Conn()}
-	var ask, last pgx.Batch
-	ask.Queue(settingsSQL)
-	t.questions(&ask, changes)
-	err := tx.SendBatch(ctx, &ask).Close()
-	if err == nil {
-		errs := make([]error, 1)
-		b := l.reckon(t, changes, errs)
-		if err = errors.Join(b.err, errs[0]); err == nil {
-			d.save(&last, b)
-			err = tx.SendBatch(ctx, &last).Close()
-		} else {
-			err = ours{err}
-		}
-	}
-	return l.fail(op, d.p.explain(ctx, err))
 }
 
 // keep goes the way of all changes: it is on disk when it returns.

@@ -15,7 +15,7 @@ import (
 const formName = "chatbatch ledger v"
 
 // forms make the tables and bring them up to date: forms()[i] makes form i+1 of form i.
-func forms() []string { return []string{formOne} }
+func forms() []string { return []string{formOne, formTwo} }
 
 // formOne has all runs in the same tables. Texts that came from outside are bytes: a
 // group may have any, and a database another encoding. What hosts add to while they
@@ -174,6 +174,21 @@ DO $$ BEGIN -- planning takes half the time where the server has LZ4 (since vers
 	EXECUTE 'ALTER TABLE chatbatch_chunk ALTER asks SET COMPRESSION lz4';
 EXCEPTION WHEN OTHERS THEN NULL;
 END $$;
+`
+
+// formTwo is for runs that many hosts work on at once: see [Postgres.Join].
+const formTwo = `
+ALTER TABLE chatbatch_run
+	ADD fleet      bigint NOT NULL DEFAULT 0, -- how often it was given to the hosts; 0: it is worked on by one process
+	ADD why        bytea NOT NULL DEFAULT '', -- it is not being worked on
+	ADD max_errors text NOT NULL DEFAULT '', -- failed rows beyond which it is stopped
+	ADD waited     boolean NOT NULL DEFAULT false, -- somebody waits for its end, to make its reports
+	ADD known      boolean NOT NULL DEFAULT false, -- the server has accepted a call of it
+	ADD canary     bigint NOT NULL DEFAULT 0; -- session that may make the first call; 0: none
+ALTER TABLE chatbatch_progress
+	ADD owner bigint NOT NULL DEFAULT 0; -- session that has it in hand; 0: none
+ALTER TABLE chatbatch_session
+	ADD lease text NOT NULL DEFAULT ''; -- key of the lock of a session beside others
 `
 
 // partTables are those with the parts of runs, by number.

@@ -50,43 +50,31 @@ func (d *pgRun) takeHand(ctx context.Context) error {
 // Open opens the ledger of a planned run to go on with it. The caller holds the lock of
 // its key.
 func (p *Postgres) Open(ctx context.Context, run string) (*Ledger, error) {
-	return p.open(ctx, run, func(d *pgRun, key string) (err error) {
-		d.by, err = p.held(key)
-		return err
-	})
-}
-
-// Join opens the ledger of a planned run for one of several hosts that work on it side by
-// side. Whoever gives them their chunks sees to it that no two have the same.
-func (p *Postgres) Join(ctx context.Context, run string) (*Ledger, error) {
-	return p.open(ctx, run, func(d *pgRun, _ string) error {
-		key := "hand-" + newHolder() // it bears the numbers of commits, and locks nothing
-		_, err := p.Lock(ctx, key, false)
-		if err == nil {
-			d.own = true
-			d.by, err = p.held(key)
-		}
-		return err
-	})
-}
-
-func (p *Postgres) open(ctx context.Context, run string, lock func(d *pgRun, key string) error) (*Ledger, error) {
 	l, err := p.OpenRead(ctx, run)
 	if err != nil {
 		return nil, err
 	}
 	d := l.disk.(*pgRun)
-	if l.state == Planning {
+	var fleet int64
+	if d.by, err = p.held(l.meta.Key()); err == nil && l.state == Planning {
 		err = ErrNotPlanned
 	}
 	if err == nil {
-		err = lock(d, l.meta.Key())
+		err = p.ask(ctx, func(ctx context.Context) error {
+			return p.readers.QueryRow(ctx, "SELECT fleet FROM chatbatch_run WHERE no = $1", d.no).Scan(&fleet)
+		})
+	}
+	switch {
+	case err != nil || fleet == 0:
+	case l.state == Running:
+		err = fmt.Errorf("%w: hosts are at work on it", ErrLocked)
+	default: // jobs of it may be in their queue
+		err = fmt.Errorf("%w: chatbatch resume %s gives it to them again, and --fresh begins another", ErrShared, run)
 	}
 	if err == nil {
 		err = d.takeHand(ctx)
 	}
 	if err != nil {
-		_ = d.close(ctx) // it never fails
 		return nil, d.fail("open", err)
 	}
 	l.readOnly = false
@@ -145,14 +133,17 @@ func (p *Postgres) ask(ctx context.Context, read func(ctx context.Context) error
 
 // sumsSQL is what the books and sessions of runs add up to.
 const sumsSQL = `r.state, r.rows, b.succeeded, b.failed, r.superseded, b.replayed, b.calls + s.calls, b.retries + s.retries,
-	s.refused, r.chunks, r.groups, s.started, s.seen, s.seconds, s.peak
+	s.refused, r.chunks, r.groups, s.started, s.seen, CASE WHEN r.fleet > 0 THEN s.span ELSE s.seconds END, s.peak
 	FROM chatbatch_run r
 	CROSS JOIN LATERAL (SELECT coalesce(sum(succeeded), 0)::bigint AS succeeded, coalesce(sum(failed), 0)::bigint AS failed,
 		coalesce(sum(replayed), 0)::bigint AS replayed, coalesce(sum(calls), 0)::bigint AS calls,
 		coalesce(sum(retries), 0)::bigint AS retries FROM chatbatch_books WHERE run = r.no) b
 	CROSS JOIN LATERAL (SELECT min(started) AS started, max(seen) AS seen, coalesce(sum(seconds), 0) AS seconds,
 		coalesce(sum(calls), 0)::bigint AS calls, coalesce(sum(retries), 0)::bigint AS retries,
-		coalesce(sum(refused), 0)::bigint AS refused, coalesce(max(peak), 0) AS peak FROM chatbatch_session WHERE run = r.no) s`
+		coalesce(sum(refused), 0)::bigint AS refused, coalesce(max(peak), 0) AS peak,
+		coalesce(sum(greatest(0, seen - greatest(started, before))), 0)::double precision / 1000 AS span -- sessions side by side count once
+		FROM (SELECT *, coalesce(max(seen) OVER (ORDER BY started, id ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING), 0) AS before
+			FROM chatbatch_session WHERE run = r.no) AS t) s`
 
 // dest is where sumsSQL goes.
 func (s *sums) dest(state *string) []any {
@@ -229,11 +220,15 @@ func (p *Postgres) Find(ctx context.Context, list []Info, key string) (string, e
 func (p *Postgres) Remove(ctx context.Context, run string) error {
 	d := &pgRun{p: p, run: run}
 	var key string
+	var shared bool
 	err := p.ask(ctx, func(ctx context.Context) error {
-		return p.readers.QueryRow(ctx, "SELECT no, key FROM chatbatch_run WHERE run = $1", run).Scan(&d.no, &key)
+		return p.readers.QueryRow(ctx, "SELECT no, key, state = 'running' AND fleet > 0 FROM chatbatch_run WHERE run = $1", run).Scan(&d.no, &key, &shared)
 	})
 	if errors.Is(err, pgx.ErrNoRows) {
 		return fmt.Errorf("remove run: %w: %s", ErrNoRun, run)
+	}
+	if err == nil && shared {
+		return fmt.Errorf("remove run: %w: hosts are at work on %s; end that first: chatbatch cancel %s", ErrLocked, run, run)
 	}
 	var by *lease
 	if err == nil {

@@ -9,8 +9,6 @@ import (
 	"sync"
 	"testing"
 	"time"
-
-	"github.com/jackc/pgx/v5"
 )
 
 // What is migrated is migrated once, whoever does it and how often.
@@ -321,104 +319,6 @@ func TestLostLock(t *testing.T) {
 	if sum := summaryOf(t, l); sum.Unprocessed != 3 || sum.Calls != 1 {
 		t.Errorf("got %+v", sum)
 	}
-}
-
-// Several hosts settle chunks of one run, each in a transaction of its own that does
-// something else, too. What is rolled back is not settled.
-func TestSettleTx(t *testing.T) {
-	s := newHeldStore(t)
-	ctx := t.Context()
-	planned, err := s.Create(ctx, meta("r1"))
-	must(t, err)
-	const size, chunks, hosts = 10, 60, 3
-	var num int64
-	for c := range chunks {
-		var entries []Entry
-		for range size {
-			must(t, planned.PlanSource(num, num+2, "row"))
-			entries = append(entries, Entry{fmt.Sprint("a", num), nil, []int64{num}})
-			num++
-		}
-		must(t, planned.PlanChunk(fmt.Sprint("g", c%7), entries))
-	}
-	must(t, planned.PlanDone(ctx, num, 0))
-	must(t, planned.Close())
-	pgExec(t, s.url, "CREATE TABLE done (chunk bigint PRIMARY KEY)")
-	var wg sync.WaitGroup
-	for h := range hosts {
-		wg.Go(func() {
-			p := openPG(t, s.url)
-			l, err := p.Join(ctx, "r1")
-			if err == nil {
-				defer l.Close()
-				err = l.Begin(ctx)
-			}
-			for c := int64(h + 1); err == nil && c <= chunks; c += hosts {
-				err = settleInTx(ctx, p, l, c)
-			}
-			if err != nil {
-				t.Error(err)
-			}
-		})
-	}
-	wg.Wait()
-	l, err := s.OpenRead(ctx, "r1")
-	must(t, err)
-	defer l.Close()
-	sum := summaryOf(t, l)
-	if sum.Succeeded != chunks*(size-1) || sum.Failed != chunks || sum.Calls != chunks || sum.ByClass["refused"] != chunks {
-		t.Errorf("got %+v", sum)
-	}
-	failed := 0
-	for _, r := range rowsOf(t, l) {
-		if r.Status == Failed {
-			failed++
-		}
-	}
-	if failed != chunks {
-		t.Errorf("%d rows failed", failed)
-	}
-	if examples, err := l.Examples(ctx); err != nil || len(examples) != 1 || examples[0].Rows != chunks {
-		t.Errorf("got %+v, %v", examples, err)
-	}
-}
-
-// settleInTx settles a chunk twice in transactions, of which the first is rolled back.
-func settleInTx(ctx context.Context, p *Postgres, l *Ledger, chunk int64) error {
-	if err := l.Sent(ctx, chunk); err != nil {
-		return err
-	}
-	outcomes := make([]Outcome, 10)
-	outcomes[chunk%10] = Outcome{Class: "refused", Code: 10004}
-	for _, rollback := range []bool{true, false} {
-		tx, err := p.pool.BeginTx(ctx, pgx.TxOptions{})
-		if err != nil {
-			return err
-		}
-		if err := l.SettleTx(ctx, tx, chunk, outcomes, []byte("note"), Cost{1, 0}); err != nil {
-			return err
-		}
-		if _, err := tx.Exec(ctx, "INSERT INTO done VALUES ($1)", chunk); err != nil {
-			return err
-		}
-		if rollback {
-			err = tx.Rollback(ctx)
-		} else {
-			err = tx.Commit(ctx)
-		}
-		if err != nil {
-			return err
-		}
-	}
-	tx, err := p.pool.Begin(ctx)
-	if err != nil {
-		return err
-	}
-	defer func() { _ = tx.Rollback(ctx) }()
-	if err := l.SettleTx(ctx, tx, chunk, outcomes, nil, Cost{1, 0}); !errors.Is(err, ErrSettled) {
-		return fmt.Errorf("settled again: got %w", err)
-	}
-	return nil
 }
 
 // Groups and errors may have any bytes.

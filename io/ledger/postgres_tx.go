@@ -82,7 +82,7 @@ func (t *pgTx) begin(ctx context.Context, ask func(q *pgx.Batch)) error {
 	q.Queue(beginSQL)
 	q.Queue(settingsSQL)
 	var was int64 = -1
-	q.Queue(fenceSQL, t.by.key, t.by.holder, t.number, leaseTime.Microseconds()).QueryRow(func(row pgx.Row) error {
+	q.Queue(fenceSQL, t.by.key, t.by.holder, t.number, t.by.length.Microseconds()).QueryRow(func(row pgx.Row) error {
 		err := row.Scan(&was)
 		if errors.Is(err, pgx.ErrNoRows) {
 			return nil

@@ -43,6 +43,7 @@ type change struct {
 	need   need
 	size   int                  // bytes that it brings, if they are many
 	apply  func(b *batch) error // may be called again, on another batch
+	also   Also                 // what is to be done in the same transaction; nil: nothing
 	done   chan error           // takes one
 }
 
@@ -57,10 +58,11 @@ type batch struct {
 	records map[int64]*record // by chunk; nil: there is no such chunk
 	books   delta
 	tally   map[tallyKey]tallyRow
-	state   State // new one, if not ""
-	told    bool  // the reports are written
-	begun   int64 // number of a session that this batch began; 0: none
-	ended   bool  // this batch ends the session
+	state   State  // new one, if not ""
+	told    bool   // the reports are written
+	begun   int64  // number of a session that this batch began; 0: none
+	lease   string // of that session, if others work beside it
+	ended   bool   // this batch ends the session
 	beats   []beatRow
 	pace    []Second
 	windows []windowRow

@@ -1,0 +1,140 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"chatbatch/io/ledger"
+	"chatbatch/jobs"
+	"chatbatch/jobs/fleet"
+)
+
+const workHelp = `Work on the runs of one app that were given to many hosts by chatbatch submit, until a
+signal says to stop: then no more is begun, calls under way may come back within
+--grace, and what is not settled is given back to the other hosts.
+
+Any number of hosts may do this, with the same --ledger, --sdkappid and --region or
+--endpoint; each has the credentials of the app, which are not in the database. All of
+them share one budget of calls, by the database of --limiter: that of the ledger, if
+nothing else is said (chatbatch migrate --limiter makes its table). What a host that has
+died had in hand is taken over by the others within a minute.
+
+Exit codes:
+  0   a signal came, and all is given back
+  2   usage or configuration, nothing sent
+  75  try later: the database cannot be reached`
+
+func workCommand(w world) *cobra.Command {
+	o := &options{}
+	cmd := &cobra.Command{
+		Use:   "work",
+		Short: "Work on runs that were submitted, as one of many hosts",
+		Long:  "Work on runs that were submitted, as one of many hosts.\n\n" + workHelp,
+		Args:  noArguments("it works on what chatbatch submit has put into the database of --ledger"),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			j, err := newJob(cmd, o, w)
+			if err != nil {
+				return err
+			}
+			return j.bounded(cmd.Context(), j.beHost)
+		},
+	}
+	fs := cmd.Flags()
+	fs.SortFlags = false
+	section(fs, "App and server", func(fs *pflag.FlagSet) {
+		o.addSome(fs, o.server.add, "sdkappid", "identifier", "secret-key-file", "region", "endpoint", "timeout")
+	})
+	section(fs, "Runs", o.ledgers.add)
+	section(fs, "Pace", o.pace.add)
+	section(fs, "Retries and guards", func(fs *pflag.FlagSet) {
+		o.addSome(fs, o.care.add, "retries", "retry-max-elapsed", "grace", "isolate-budget")
+	})
+	section(fs, "Output and log", func(fs *pflag.FlagSet) { o.addSome(fs, o.output.add, "log-format", "log-level", "log-file") })
+	fs.Lookup("limiter").DefValue = "that of --ledger"
+	addIfLocked(pflag.NewFlagSet("", pflag.ContinueOnError), &o.ifLocked) // its default
+	o.addSome(fs, o.input.add)
+	return cmd
+}
+
+// beHost works on the runs of an app until ctx ends.
+func (j *job) beHost(ctx context.Context) error {
+	store := j.store.database
+	if store == nil {
+		return usage("runs of many hosts are kept in a database: name it by --ledger postgres://user@host/db, or by --ledger-file")
+	}
+	endpoint, err := j.where()
+	if err != nil {
+		return err
+	}
+	if err := fleet.Check(ctx, store); err != nil {
+		return ledgerNotOpened(err)
+	}
+	if err := j.shareByLedger(); err != nil {
+		return err
+	}
+	conn, err := j.connect(ctx, "work", endpoint)
+	if err != nil {
+		return err
+	}
+	defer conn.close()
+	host := &fleet.Worker{
+		Store: store, App: fleet.App{SDKAppID: conn.chat.SDKAppID, Endpoint: endpoint},
+		Workers: j.workers, Grace: j.grace, CallTime: j.timeout, Log: j.log,
+		Equip: func(_ context.Context, l *ledger.Ledger) (fleet.Gear, error) { return j.gear(conn, l) },
+	}
+	j.log.Info(fmt.Sprintf("working for app %d at %s", conn.chat.SDKAppID, endpoint), "ledger", store.String())
+	err = host.Run(ctx)
+	switch {
+	case err == nil:
+		j.log.Info("stopped; all is given back")
+		return nil
+	case errors.Is(err, ledger.ErrUnreachable):
+		return &codedError{exitTryLater, err}
+	}
+	return err
+}
+
+// shareByLedger lets the hosts of a fleet share one budget by the database in which their
+// runs are, unless something else is said.
+func (j *job) shareByLedger() error {
+	who, err := j.who(j.w.getenv)
+	if err != nil || j.from != "" || who != limiterHost {
+		return err
+	}
+	j.limiter, err = j.keptIn(j.w.getenv)
+	return err
+}
+
+// gear is what a run needs on this host.
+func (j *job) gear(conn *connection, l *ledger.Ledger) (fleet.Gear, error) {
+	m := l.Meta()
+	k, err := kindNamed(m.Kind)
+	if err == nil && isExport(m.Kind) {
+		err = fmt.Errorf("this version knows no %s by many hosts", m.Kind)
+	}
+	if err != nil {
+		return fleet.Gear{}, err
+	}
+	o := *j.options // the run's own
+	run := &job{options: &o, w: j.w, logs: j.logs, store: j.store, flags: pflag.NewFlagSet("", pflag.ContinueOnError)}
+	run.log = j.log.With("run", m.Run)
+	if err := run.planAgain(m); err != nil {
+		return fleet.Gear{}, err
+	}
+	b := &begun{ledger: l, conn: conn, meter: &jobs.Meter{}}
+	say := func(text string) { run.log.Warn(text) }
+	return fleet.Gear{
+		Kind: k.make(&o, kindParts{chat: conn.chat, say: say}), Door: o.door(conn, b.meter), Session: b.session,
+		Beside: func(ctx context.Context) {
+			var wg sync.WaitGroup
+			wg.Go(func() { b.note(ctx) })
+			b.sampler(run.log, &progress{}).run(ctx)
+			wg.Wait()
+		},
+	}, nil
+}

@@ -1,0 +1,227 @@
+package ledger
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+)
+
+// sharedRun plans a run of so many chunks of ten rows and gives it to hosts.
+func sharedRun(t *testing.T, s *heldStore, chunks int, o Orders) {
+	t.Helper()
+	ctx := t.Context()
+	l, err := s.Create(ctx, meta("r1"))
+	must(t, err)
+	var num int64
+	for c := range chunks {
+		var entries []Entry
+		for range 10 {
+			must(t, l.PlanSource(num, num+2, "row"))
+			entries = append(entries, Entry{fmt.Sprint("a", num), nil, []int64{num}})
+			num++
+		}
+		must(t, l.PlanChunk(fmt.Sprint("g", c%7), entries))
+	}
+	must(t, l.PlanDone(ctx, num, 0))
+	must(t, l.Close())
+	given := map[int64]int{}
+	released, err := s.Release(ctx, l.Meta(), o, func(_ context.Context, _ pgx.Tx, open []int64) error {
+		for _, c := range open {
+			given[c]++
+		}
+		return nil
+	})
+	if must(t, err); !released || len(given) != chunks {
+		t.Fatalf("released: %v, %d chunks, want %d", released, len(given), chunks)
+	}
+}
+
+func join(t *testing.T, p *Postgres, length time.Duration) *Ledger {
+	t.Helper()
+	l, err := p.Join(t.Context(), "r1", length)
+	must(t, err)
+	t.Cleanup(func() { l.Close() })
+	return l
+}
+
+// Several hosts settle chunks of one run, each with something else in the same
+// transaction.
+func TestJoined(t *testing.T) {
+	s := newHeldStore(t)
+	ctx := t.Context()
+	const chunks, hosts = 60, 3
+	sharedRun(t, s, chunks, Orders{})
+	pgExec(t, s.url, "CREATE TABLE done (chunk bigint PRIMARY KEY)")
+	var wg sync.WaitGroup
+	for h := range hosts {
+		wg.Go(func() {
+			l, err := openPG(t, s.url).Join(ctx, "r1", time.Minute)
+			for c := int64(h + 1); err == nil && c <= chunks; c += hosts {
+				err = settleAlso(ctx, l, c)
+			}
+			if err == nil {
+				err = errors.Join(l.Leave(ctx, Session{Calls: 1, MaxCallsInOneSecond: 3}), l.Close())
+			}
+			if err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	wg.Wait()
+	must(t, s.Finish(ctx, "r1"))
+	l, err := s.OpenRead(ctx, "r1")
+	must(t, err)
+	defer l.Close()
+	sum := summaryOf(t, l)
+	if sum.State != Finished || sum.Succeeded != chunks*9 || sum.Failed != chunks || sum.Calls != chunks+hosts || sum.ByClass["refused"] != chunks || sum.Replayed != 0 {
+		t.Errorf("got %+v", sum)
+	}
+	var done int64
+	must(t, s.pool.QueryRow(ctx, "SELECT count(*) FROM done").Scan(&done))
+	if done != chunks {
+		t.Errorf("%d chunks are noted beside, want %d", done, chunks)
+	}
+	if at, err := s.Standing(ctx, "r1"); err != nil || at.Hosts != 0 || at.Open != 0 || at.Fleet != 1 {
+		t.Errorf("got %+v, %v", at, err)
+	}
+}
+
+// settleAlso settles a chunk, after what was to be done with it has failed once.
+func settleAlso(ctx context.Context, l *Ledger, chunk int64) error {
+	if _, err := l.Claim(ctx, chunk); err != nil {
+		return err
+	}
+	if err := l.Sent(ctx, chunk); err != nil {
+		return err
+	}
+	outcomes := make([]Outcome, 10)
+	outcomes[chunk%10] = Outcome{Class: "refused", Code: 10004}
+	err := l.SettleAlso(ctx, chunk, outcomes, []byte("note"), Cost{1, 0}, func(ctx context.Context, tx pgx.Tx) error {
+		_, err := tx.Exec(ctx, "INSERT INTO done VALUES ($1)", chunk)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	if _, err := l.Claim(ctx, chunk); !errors.Is(err, ErrSettled) {
+		return fmt.Errorf("claimed again: got %w", err)
+	}
+	return nil
+}
+
+// A chunk has one owner. Who has not been heard of for too long loses what is in its
+// hands, and can settle nothing any more.
+func TestClaims(t *testing.T) {
+	s := newHeldStore(t)
+	ctx := t.Context()
+	sharedRun(t, s, 3, Orders{})
+	one, two := join(t, s.Postgres, time.Second), join(t, openPG(t, s.url), time.Minute)
+	claim := func(l *Ledger, chunk int64, want error) {
+		t.Helper()
+		c, err := l.Claim(ctx, chunk)
+		if !errors.Is(err, want) || want == nil && (err != nil || c.ID != chunk || len(c.Entries) != 10) {
+			t.Fatalf("claim chunk %d: got %v, %v, want %v", chunk, c.ID, err, want)
+		}
+	}
+	claim(one, 1, nil)
+	claim(one, 1, nil)
+	claim(two, 1, ErrTaken)
+	claim(two, 2, nil)
+	claim(one, 2, ErrTaken)
+	must(t, one.Sent(ctx, 1))
+
+	// Its heart stops. Until it is buried it goes on, then it is another's turn.
+	one.disk.(*pgRun).by.stop()
+	time.Sleep(1200 * time.Millisecond)
+	claim(two, 1, ErrTaken)
+	must(t, s.Bury(ctx))
+	if _, lost := two.Heard(); lost {
+		t.Error("a host that lives was buried")
+	}
+	claim(two, 1, nil)
+	if err := one.Settle(ctx, 1, make([]Outcome, 10), Cost{1, 0}); !errors.Is(err, ErrLocked) {
+		t.Errorf("settled by a host that was buried: got %v", err)
+	}
+	if _, lost := one.Heard(); !lost {
+		t.Error("a host does not know that it was buried")
+	}
+	must(t, two.Sent(ctx, 1))
+	must(t, two.Settle(ctx, 1, make([]Outcome, 10), Cost{1, 0}))
+
+	// Who leaves gives back.
+	three := join(t, openPG(t, s.url), time.Minute)
+	claim(three, 2, ErrTaken)
+	must(t, two.Leave(ctx, Session{}))
+	must(t, two.Close())
+	claim(three, 2, nil)
+	if sum := summaryOf(t, three); sum.Succeeded != 10 || sum.Replayed != 1 {
+		t.Errorf("got %+v", sum)
+	}
+}
+
+// A run that is given to hosts is theirs alone until it is halted.
+func TestRelease(t *testing.T) {
+	s := newHeldStore(t)
+	ctx := t.Context()
+	sharedRun(t, s, 3, Orders{MaxErrors: "5"})
+	none := func(context.Context, pgx.Tx, []int64) error { return errors.New("given twice") }
+	if released, err := s.Release(ctx, meta("r1"), Orders{}, none); released || err != nil {
+		t.Errorf("released again: %v, %v", released, err)
+	}
+	if _, err := s.Open(ctx, "r1"); !errors.Is(err, ErrLocked) {
+		t.Errorf("opened: got %v", err)
+	}
+	if err := s.Remove(ctx, "r1"); !errors.Is(err, ErrLocked) {
+		t.Errorf("removed: got %v", err)
+	}
+	l := join(t, s.Postgres, time.Minute)
+	first, known, err := s.Introduce(ctx, "r1", l.SessionID())
+	if must(t, err); !first || known {
+		t.Errorf("introduce: %v, %v", first, known)
+	}
+	other := join(t, s.Postgres, time.Minute)
+	if first, known, err := s.Introduce(ctx, "r1", other.SessionID()); first || known || err != nil {
+		t.Errorf("introduce beside another: %v, %v, %v", first, known, err)
+	}
+	must(t, l.Close())
+	if first, _, err := s.Introduce(ctx, "r1", other.SessionID()); !first || err != nil {
+		t.Errorf("introduce after another has left: %v, %v", first, err)
+	}
+	must(t, s.Introduced(ctx, "r1"))
+	if _, known, err := s.Introduce(ctx, "r1", 77); !known || err != nil {
+		t.Errorf("introduced: %v, %v", known, err)
+	}
+
+	changed, err := s.Halt(ctx, "r1", Refused, "no key")
+	if must(t, err); !changed {
+		t.Error("it was not halted")
+	}
+	if _, err := s.Open(ctx, "r1"); !errors.Is(err, ErrShared) {
+		t.Errorf("opened when it was halted: got %v", err)
+	}
+	if changed, err = s.Halt(ctx, "r1", Stopped, "too late"); changed || err != nil {
+		t.Errorf("halted again: %v, %v", changed, err)
+	}
+	at, err := s.Standing(ctx, "r1")
+	if must(t, err); at.State != Refused || at.Why != "no key" || at.MaxErrors != "5" || !at.Known || at.Open != 3 {
+		t.Errorf("got %+v", at)
+	}
+	if _, err := s.Join(ctx, "r1", time.Minute); !errors.Is(err, ErrNotRunning) {
+		t.Errorf("joined a run that was halted: got %v", err)
+	}
+	must(t, s.Finish(ctx, "r1")) // it is not
+	changed, err = s.Cancel(ctx, "r1")
+	if must(t, err); !changed {
+		t.Error("it was not cancelled")
+	}
+	list, err := s.List(ctx)
+	must(t, err)
+	if run, err := s.Find(ctx, list, meta("r1").Key()); run != "" || err != nil {
+		t.Errorf("a run that was cancelled goes on: %q, %v", run, err)
+	}
+}
