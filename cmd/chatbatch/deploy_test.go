@@ -2,7 +2,9 @@ package main
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -93,10 +95,57 @@ func TestDeployedCommands(t *testing.T) {
 	}
 }
 
+// The commands of a fleet exist, with their flags. What they do is tested with a database
+// elsewhere.
+func TestDeployedFleet(t *testing.T) {
+	type container struct {
+		Command, Args []string
+	}
+	var compose struct {
+		Services map[string]container
+	}
+	if err := yaml.Unmarshal([]byte(readDeploy(t, "compose.yaml")), &compose); err != nil {
+		t.Fatal(err)
+	}
+	var commands [][]string
+	for _, name := range []string{"migrate", "work"} {
+		commands = append(commands, compose.Services[name].Command)
+	}
+	for d := yaml.NewDecoder(strings.NewReader(readDeploy(t, "workers.yaml"))); ; {
+		var document struct {
+			Spec struct {
+				Template struct {
+					Spec struct{ Containers []container }
+				}
+			}
+		}
+		if err := d.Decode(&document); errors.Is(err, io.EOF) {
+			break
+		} else if err != nil {
+			t.Fatal(err)
+		}
+		for _, c := range document.Spec.Template.Spec.Containers {
+			commands = append(commands, c.Args)
+		}
+	}
+	if len(commands) != 4 {
+		t.Fatalf("got commands %q", commands)
+	}
+	for _, args := range commands {
+		cmd, rest, err := rootCommand(world{}).Find(args)
+		if err == nil {
+			err = cmd.ParseFlags(rest)
+		}
+		if err != nil || cmd.Name() != args[0] || cmd.Flags().NArg() > 0 {
+			t.Errorf("%q: %v, %v", args, cmd.Name(), err)
+		}
+	}
+}
+
 // Every variable of ours in a file, also in a comment, is one that the program reads, and
 // so is every credential.
 func TestDeployedNames(t *testing.T) {
-	known := map[string]bool{"CHATBATCH_SECRET_KEY": true, "chatbatch_secret_key": true, "chatbatch_limiter": true, "chatbatch_notify_url": true}
+	known := map[string]bool{"CHATBATCH_SECRET_KEY": true, "chatbatch_secret_key": true, "chatbatch_limiter": true, "chatbatch_ledger": true, "chatbatch_notify_url": true}
 	for _, name := range variables(flagsOf(rootCommand(world{}))) {
 		known[name] = true
 	}
