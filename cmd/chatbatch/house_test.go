@@ -12,12 +12,13 @@ import (
 // module, and which of the libraries that have a home it is one of the homes of. A
 // package that is not here has no place yet; give it one.
 var house = map[string]struct{ ours, libraries string }{
-	"cmd/chatbatch":       {ours: "io/aside io/chat io/chat/chatsim io/export io/ledger io/report io/roster jobs jobs/fleet limiter"},
+	"cmd/chatbatch":       {ours: "io/aside io/chat io/chat/chatsim io/export io/ledger io/report io/roster io/ui jobs jobs/fleet limiter"},
 	"cmd/chatbatch/chaos": {}, // tests of the program from outside
 	"jobs":                {ours: "io/aside io/chat io/export io/ledger io/roster", libraries: "github.com/cenkalti/backoff/v4 golang.org/x/sync/errgroup"},
 	"jobs/fleet":          {ours: "io/ledger jobs", libraries: "github.com/riverqueue/river github.com/jackc/pgx/v5"},
 	"io/chat/chatsim":     {ours: ""}, // nor io/chat: client and simulator judge each other
 	"io/report":           {ours: "io/aside io/charset io/export io/ledger io/workbook"},
+	"io/ui":               {ours: "io/ledger io/report"},
 	"io/export":           {ours: "io/aside", libraries: "github.com/xuri/excelize/v2"},
 	"io/aside":            {},
 	"io/charset":          {libraries: "golang.org/x/text"},

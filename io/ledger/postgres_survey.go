@@ -60,7 +60,7 @@ const (
 const surveyedSQL = `(SELECT no FROM ((SELECT no FROM chatbatch_run WHERE state IN ('planning', 'running') ORDER BY run DESC LIMIT $1)
 	UNION (SELECT no FROM chatbatch_run WHERE state NOT IN ('planning', 'running') ORDER BY run DESC LIMIT $2)) AS u)`
 
-const surveyRunsSQL = `SELECT r.run, r.meta, r.sum, r.why, r.fleet > 0, clock_timestamp(), ` + sumsSQL +
+const surveyRunsSQL = `SELECT r.run, r.meta, r.sum, r.why, r.fleet > 0, ` + sumsSQL +
 	` WHERE r.no IN ` + surveyedSQL + ` ORDER BY r.state IN ('planning', 'running') DESC, r.run DESC`
 
 // A process that works on a run alone holds the lock of its key; of those only the newest
@@ -89,6 +89,7 @@ func (p *Postgres) Survey(ctx context.Context) (Survey, error) {
 	var s Survey
 	var q pgx.Batch
 	busy, rest := int64(surveyBusy), int64(surveyRuns+1)
+	q.Queue("SELECT clock_timestamp()").QueryRow(func(row pgx.Row) error { return row.Scan(&s.Now) })
 	q.Queue(surveyRunsSQL, busy, rest).Query(s.readRuns)
 	q.Queue(surveyHostsSQL, busy, rest).Query(s.readHosts)
 	q.Queue(surveyFailuresSQL, busy, rest, int64(surveyFailures)).Query(s.readFailures)
@@ -120,7 +121,7 @@ func (s *Survey) readRuns(rows pgx.Rows) error {
 		var sum int64
 		var state string
 		var t sums
-		if err := rows.Scan(append([]any{&r.Run, &text, &sum, &why, &r.Shared, &s.Now}, t.dest(&state)...)...); err != nil {
+		if err := rows.Scan(append([]any{&r.Run, &text, &sum, &why, &r.Shared}, t.dest(&state)...)...); err != nil {
 			return err
 		}
 		t.state = State(state)

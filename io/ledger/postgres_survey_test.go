@@ -14,7 +14,7 @@ import (
 func TestSurvey(t *testing.T) {
 	s := newHeldStore(t)
 	ctx := t.Context()
-	if got, err := s.Survey(ctx); err != nil || len(got.Runs) != 0 {
+	if got, err := s.Survey(ctx); err != nil || len(got.Runs) != 0 || got.Now.IsZero() {
 		t.Errorf("without runs: %+v, %v", got, err)
 	}
 	sharedRun(t, s, 3, Orders{})
