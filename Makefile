@@ -2,16 +2,29 @@
 .DEFAULT_GOAL := help
 GO         ?= go
 FUZZTIME   ?= 30s
+PREFIX     ?= /usr/local
 STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.7.0
 GOVULNCHECK = golang.org/x/vuln/cmd/govulncheck@v1.8.0
 
-.PHONY: help build demo test lint vuln chaos bench measure fuzz
+.PHONY: help build install dist demo test lint vuln chaos bench measure fuzz
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 build: ## build bin/chatbatch
 	$(GO) build -o bin/chatbatch ./cmd/chatbatch
+
+install: build ## install the program, its man pages and completions under PREFIX (/usr/local; DESTDIR goes before it)
+	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/share/bash-completion/completions \
+		$(DESTDIR)$(PREFIX)/share/zsh/site-functions $(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d
+	install -m 755 bin/chatbatch $(DESTDIR)$(PREFIX)/bin/chatbatch
+	bin/chatbatch man $(DESTDIR)$(PREFIX)/share/man/man1
+	bin/chatbatch completion bash >$(DESTDIR)$(PREFIX)/share/bash-completion/completions/chatbatch
+	bin/chatbatch completion zsh >$(DESTDIR)$(PREFIX)/share/zsh/site-functions/_chatbatch
+	bin/chatbatch completion fish >$(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d/chatbatch.fish
+
+dist: ## archives for Linux, macOS and Windows in dist/, and their checksums; the same commit gives the same bytes
+	$(GO) run ./cmd/chatbatch/dist
 
 demo: build ## import the marks of a roster on the built-in simulator and show the books
 	@bin/chatbatch demo

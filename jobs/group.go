@@ -234,6 +234,7 @@ func (p *planning) chunk(group string, entries []ledger.Entry, first bool) error
 	}
 	p.totals.Chunks++
 	p.totals.Accounts += int64(len(entries))
+	p.tell()
 	return p.sink.PlanChunk(group, entries)
 }
 

@@ -17,6 +17,10 @@ type Meter struct {
 	now    Reading
 	recent []time.Time     // under mu; calls of the last second, oldest first
 	pace   []ledger.Second // under mu; since TakePace, in the order in which they came
+
+	latency ledger.Latency  // under mu; of all calls
+	windows []ledger.Window // under mu; since TakeWindows, in the order in which they came
+	began   time.Time       // under mu; when the first of them began
 }
 
 // keepPace is how many seconds a Meter remembers whose pace nobody takes: more
@@ -145,11 +149,14 @@ func (m *Meter) fetched(members int) {
 	m.now.Fetched += int64(members)
 }
 
-func (m *Meter) settled(succeeded, failed int64, c ledger.Cost) {
+func (m *Meter) settled(rows settledRows, c ledger.Cost) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.now.Succeeded += succeeded
-	m.now.Failed += failed
+	m.now.Succeeded += rows.succeeded
+	for class, n := range rows.failed {
+		m.now.Failed += n
+		m.countFailed(class, n)
+	}
 	m.now.Settled.Calls += c.Calls
 	m.now.Settled.Retries += c.Retries
 }

@@ -31,6 +31,10 @@ type Planner struct {
 	MaxBad    Limit // bad rows beyond which the input is refused, not counting those of a failed file; none if zero
 	TempDir   string
 	Memory    int // bytes of rows in memory before they spill; 8 MiB if 0
+
+	// Tell is told now and then how far it is: rows read, and accounts put into
+	// chunks. It may be nil, and is called by one goroutine at a time.
+	Tell func(rows, accounts int64)
 }
 
 // A Limit is a bound on a number of rows: a count, or a share of all rows in
@@ -178,8 +182,11 @@ func (p *planning) read(ctx context.Context, in *Input) error {
 		if err != nil {
 			return err
 		}
-		if rec.Num%checkEvery == 0 && ctx.Err() != nil {
-			return context.Cause(ctx)
+		if rec.Num%checkEvery == 0 {
+			if ctx.Err() != nil {
+				return context.Cause(ctx)
+			}
+			p.tell()
 		}
 		p.totals.Rows++
 		if err := p.sink.PlanSource(rec.Num, rec.Line, rec.Raw); err != nil {
@@ -198,6 +205,13 @@ func (p *planning) read(ctx context.Context, in *Input) error {
 		}
 	}
 	return nil
+}
+
+// tell says how far the plan is. While partitions are grouped the caller holds p.mu.
+func (p *planning) tell() {
+	if p.Tell != nil {
+		p.Tell(p.totals.Rows, p.totals.Accounts)
+	}
 }
 
 func (p *planning) bad(rec Record) error {

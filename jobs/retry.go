@@ -265,8 +265,11 @@ func (a *attempts) attempt(ctx context.Context, alone bool) (sig string, err err
 	}
 	var t chat.Timing
 	defer func() { done(t.RoundTrip, t.Answered) }()
-	uncount := a.count()
+	uncount, left := a.count(), time.Now()
 	err = a.call(chat.WithFence(chat.WithTiming(a.hard, &t), late))
+	if t.Answered {
+		a.door.Meter.answered(trip(t, left))
+	}
 	switch {
 	case errors.Is(err, chat.ErrLate):
 		uncount() // it did not leave
@@ -277,6 +280,15 @@ func (a *attempts) attempt(ctx context.Context, alone bool) (sig string, err err
 		}
 	}
 	return t.Sig, err
+}
+
+// trip is how long an answered call took that was made at left. Where the transport does
+// not say when it writes, as in the simulator, that is all of the call.
+func trip(t chat.Timing, left time.Time) time.Duration {
+	if t.RoundTrip > 0 {
+		return t.RoundTrip
+	}
+	return time.Since(left)
 }
 
 // count counts a call that leaves now; uncount takes it back.

@@ -17,7 +17,7 @@ type rowsOf struct {
 	outcomes []ledger.Outcome
 
 	mu   sync.Mutex
-	left [2]int64 // under mu; rows that needed no call: succeeded, failed
+	left settledRows // under mu; rows that needed no call
 }
 
 // settleRows settles a chunk entry by entry. Each is in the ledger before it
@@ -61,7 +61,7 @@ func (r *rowsOf) settle(ctx context.Context, call *Caller, place int) error {
 		r.outcomes[place] = o
 		r.mu.Lock()
 		defer r.mu.Unlock()
-		r.left[failedOf(o)] += int64(len(e.Rows))
+		r.left.add(o, len(e.Rows))
 		return nil
 	}
 	leave, err := r.goAhead(ctx, call)
@@ -86,8 +86,8 @@ func (r *rowsOf) settle(ctx context.Context, call *Caller, place int) error {
 	if err := r.Ledger.SettleEntry(context.WithoutCancel(call.hard), r.chunk.ID, place, o, cost); err != nil {
 		return err
 	}
-	var rows [2]int64
-	rows[failedOf(o)] = int64(len(e.Rows))
+	var rows settledRows
+	rows.add(o, len(e.Rows))
 	return r.count(rows, cost)
 }
 

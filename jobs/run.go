@@ -57,6 +57,7 @@ type GuardError struct {
 	Reason string
 	Err    error // may be nil
 	Host   bool  // it is this host that it went wrong on; of the run it says nothing
+	Silent bool  // no call of this process was ever answered
 }
 
 func (e *GuardError) Error() string {
@@ -281,29 +282,40 @@ func (r *Runner) done(ctx context.Context, c ledger.Chunk, got Result, cost ledg
 	if err := r.Ledger.SettleWith(context.WithoutCancel(ctx), c.ID, got.Outcomes, got.Note, cost); err != nil {
 		return err
 	}
-	var rows [2]int64 // succeeded, failed
+	var rows settledRows
 	for i, o := range got.Outcomes {
 		if _, counted := c.Settled[i]; !counted {
-			rows[failedOf(o)] += int64(len(c.Entries[i].Rows))
+			rows.add(o, len(c.Entries[i].Rows))
 		}
 	}
 	return r.count(rows, cost)
 }
 
-// failedOf is 0 for a success and 1 for a failure.
-func failedOf(o ledger.Outcome) int {
-	if o.Class == "" {
-		return 0
-	}
-	return 1
+// settledRows are rows by what became of them.
+type settledRows struct {
+	succeeded int64
+	failed    map[string]int64 // by class; nil: none
 }
 
-// count counts rows that are settled: succeeded, and failed.
-func (r *Runner) count(rows [2]int64, cost ledger.Cost) error {
-	r.Door.Meter.settled(rows[0], rows[1], cost)
+func (s *settledRows) add(o ledger.Outcome, rows int) {
+	if o.Class == "" {
+		s.succeeded += int64(rows)
+		return
+	}
+	if s.failed == nil {
+		s.failed = map[string]int64{}
+	}
+	s.failed[o.Class] += int64(rows)
+}
+
+// count counts rows that are settled.
+func (r *Runner) count(rows settledRows, cost ledger.Cost) error {
+	r.Door.Meter.settled(rows, cost)
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.failed += rows[1]
+	for _, n := range rows.failed {
+		r.failed += n
+	}
 	if r.MaxErrors.Exceeded(r.failed, r.Rows) {
 		return TooManyFailed(r.failed, r.MaxErrors)
 	}

@@ -151,7 +151,7 @@ func runFile(tb testing.TB, state string, args ...string) (sum allJSON) {
 	var stdout, stderr bytes.Buffer
 	env := map[string]string{"XDG_STATE_HOME": state, "CHATBATCH_SECRET_KEY": "key"}
 	args = append([]string{"run"}, append(args, "--json")...)
-	code := run(context.Background(), args, world{strings.NewReader(""), &stdout, &stderr, func(k string) string { return env[k] }})
+	code := run(context.Background(), args, world{stdin: strings.NewReader(""), stdout: &stdout, stderr: &stderr, getenv: func(k string) string { return env[k] }})
 	if err := json.Unmarshal(stdout.Bytes(), &sum); err != nil || code > exitFailed {
 		tb.Fatalf("exit %d, %v\n%s", code, err, stderr.String())
 	}

@@ -93,7 +93,7 @@ func runProgram(tb testing.TB, state string, args ...string) ledger.Summary {
 	tb.Helper()
 	var stdout, stderr bytes.Buffer
 	env := map[string]string{"XDG_STATE_HOME": state, "CHATBATCH_SECRET_KEY": "key"}
-	code := run(context.Background(), append(args, "--json"), world{strings.NewReader(""), &stdout, &stderr, func(k string) string { return env[k] }})
+	code := run(context.Background(), append(args, "--json"), world{stdin: strings.NewReader(""), stdout: &stdout, stderr: &stderr, getenv: func(k string) string { return env[k] }})
 	var sum ledger.Summary
 	if err := json.Unmarshal(stdout.Bytes(), &sum); err != nil || code > exitFailed {
 		tb.Fatalf("exit %d, %v\n%s", code, err, stderr.String())

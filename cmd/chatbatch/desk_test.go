@@ -74,7 +74,7 @@ func (d *desk) command(stdout io.Writer, args ...string) (code int, said string)
 		args = append(args, "--endpoint", d.url, "--sdkappid", "1", "--identifier", "administrator")
 	}
 	var stderr bytes.Buffer
-	code = run(d.t.Context(), args, world{strings.NewReader(""), stdout, &stderr, func(name string) string {
+	code = run(d.t.Context(), args, world{stdin: strings.NewReader(""), stdout: stdout, stderr: &stderr, getenv: func(name string) string {
 		if d.env != nil {
 			d.env(name)
 		}

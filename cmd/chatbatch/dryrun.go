@@ -16,11 +16,14 @@ import (
 // planOnly reads, checks and plans an input, and prints what the run would be.
 // It needs no credentials and leaves nothing behind.
 func (j *job) planOnly(ctx context.Context, kind, name string) error {
-	src, err := openSource(ctx, name, j.w.stdin, os.TempDir())
+	j.board.raise()
+	j.prog.enter(reads)
+	src, err := j.openNamed(ctx, name, os.TempDir())
 	if err != nil {
 		return err
 	}
 	defer src.close()
+	j.prog.read(plans, src)
 	in, k, err := j.openInput(ctx, kind, src, os.TempDir())
 	if err != nil {
 		return err
@@ -28,6 +31,8 @@ func (j *job) planOnly(ctx context.Context, kind, name string) error {
 	read := &reading{Found: in.Found}
 	in.Records = read.watch(src.name, in.Records, func() {})
 	totals, err := j.planner(k, os.TempDir()).Plan(ctx, in, nil)
+	j.prog.done("")
+	j.board.lower() // stdout may be the same terminal
 	if err != nil {
 		return j.refuse(err)
 	}

@@ -79,11 +79,18 @@ func exitCode(err error, stderr io.Writer) int {
 	if err == nil {
 		return exitOK
 	}
-	code := codeOf(err)
-	if coded, ok := errors.AsType[*codedError](err); !ok || coded.err != nil {
-		fmt.Fprintf(stderr, "chatbatch: %s%s\n", addressPassword.ReplaceAllString(err.Error(), "$1…@"), diskAdvice(err))
+	if text := said(err); text != "" {
+		fmt.Fprintf(stderr, "chatbatch: %s\n", text)
 	}
-	return code
+	return codeOf(err)
+}
+
+// said is what is said of an error; "" if it has been said.
+func said(err error) string {
+	if coded, ok := errors.AsType[*codedError](err); err == nil || ok && coded.err == nil {
+		return ""
+	}
+	return addressPassword.ReplaceAllString(err.Error(), "$1…@") + diskAdvice(err)
 }
 
 // diskAdvice is what to do about a disk that is full or fails, unless err says it.

@@ -261,6 +261,9 @@ func (j *job) publish(ctx, until context.Context, l *ledger.Ledger) (string, err
 	}
 	if j.target == stdoutName {
 		p.Path, p.Stream = "", j.w.stdout
+		if isTerminal(j.w.stdout) {
+			j.board.lower() // it may be the same one
+		}
 	}
 	done, err := jobs.Publish(ctx, v, p)
 	if nothing, ok := errors.AsType[*jobs.NothingError](err); ok {

@@ -89,7 +89,7 @@ func (j *job) untilEnd(ctx context.Context, run string) (s ledger.Standing, err 
 			return s, nil
 		}
 		if now.Sub(said) >= progressEvery {
-			j.progress(s, last, now.Sub(said))
+			j.sayFar(s, last, now.Sub(said))
 			said, last = now, s.Books.Succeeded+s.Books.Failed
 		}
 		select {
@@ -100,13 +100,14 @@ func (j *job) untilEnd(ctx context.Context, run string) (s ledger.Standing, err 
 	}
 }
 
-// progress says how far a run of many hosts is; last is how many rows were settled when
+// sayFar says how far a run of many hosts is; last is how many rows were settled when
 // that was said before.
-func (j *job) progress(s ledger.Standing, last int64, since time.Duration) {
+func (j *job) sayFar(s ledger.Standing, last int64, since time.Duration) {
 	done := s.Books.Succeeded + s.Books.Failed
 	about := []any{"succeeded", s.Books.Succeeded, "failed", s.Books.Failed, "calls", s.Calls, "hosts", s.Hosts}
-	if last > 0 {
-		about = append(about, "left", left(s.Books.Unprocessed, float64(done-last)/since.Seconds()))
+	if speed := float64(done-last) / since.Seconds(); last > 0 && speed > 0 {
+		left := time.Duration(float64(s.Books.Unprocessed) / speed * float64(time.Second))
+		about = append(about, "left", left.Round(time.Second).String())
 	}
 	text := fmt.Sprintf("%s of %s rows", humanize.Comma(done), humanize.Comma(s.Books.Rows))
 	if s.Hosts == 0 {

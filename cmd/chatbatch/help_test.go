@@ -38,7 +38,7 @@ func start(t *testing.T, dir string, env []string, stdin *os.File, args ...strin
 	if stdin != nil {
 		p.Stdin = stdin
 	}
-	p.Env = append(os.Environ(), "GORACE="+goRace, "XDG_STATE_HOME="+filepath.Join(dir, "state"))
+	p.Env = append(os.Environ(), "GORACE="+goRace, "XDG_STATE_HOME="+filepath.Join(dir, "state"), "XDG_CONFIG_HOME="+filepath.Join(dir, "config"))
 	p.Env = append(p.Env, env...)
 	if err := p.Start(); err != nil {
 		t.Fatal(err)
@@ -128,7 +128,7 @@ func (c *course) environ() []string {
 func program(t *testing.T, env map[string]string, args ...string) (code int, stdout, stderr string) {
 	t.Helper()
 	var out, errs bytes.Buffer
-	code = run(t.Context(), args, world{strings.NewReader(""), &out, &errs, func(name string) string { return env[name] }})
+	code = run(t.Context(), args, world{stdin: strings.NewReader(""), stdout: &out, stderr: &errs, getenv: func(name string) string { return env[name] }})
 	return code, out.String(), errs.String()
 }
 

@@ -2,6 +2,8 @@ package main
 
 import (
 	"encoding/json"
+	"fmt"
+	"os"
 	"os/exec"
 	"slices"
 	"strings"
@@ -12,23 +14,26 @@ import (
 // module, and which of the libraries that have a home it is one of the homes of. A
 // package that is not here has no place yet; give it one.
 var house = map[string]struct{ ours, libraries string }{
-	"cmd/chatbatch":       {ours: "io/aside io/chat io/chat/chatsim io/export io/ledger io/report io/roster io/ui jobs jobs/fleet limiter"},
-	"cmd/chatbatch/chaos": {}, // tests of the program from outside
-	"jobs":                {ours: "io/aside io/chat io/export io/ledger io/roster", libraries: "github.com/cenkalti/backoff/v4 golang.org/x/sync/errgroup"},
-	"jobs/fleet":          {ours: "io/ledger jobs", libraries: "github.com/riverqueue/river github.com/jackc/pgx/v5"},
-	"io/chat/chatsim":     {ours: ""}, // nor io/chat: client and simulator judge each other
-	"io/report":           {ours: "io/aside io/charset io/export io/ledger io/workbook"},
-	"io/ui":               {ours: "io/ledger io/report"},
-	"io/export":           {ours: "io/aside", libraries: "github.com/xuri/excelize/v2"},
-	"io/aside":            {},
-	"io/charset":          {libraries: "golang.org/x/text"},
-	"io/chat":             {},
-	"io/ledger":           {ours: "io/postgres", libraries: "modernc.org/sqlite github.com/jackc/pgx/v5"},
-	"io/postgres":         {libraries: "github.com/jackc/pgx/v5"},
-	"io/workbook":         {},
-	"io/roster":           {ours: "io/charset io/workbook", libraries: "github.com/gocarina/gocsv"},
-	"limiter":             {ours: "io/postgres", libraries: "golang.org/x/time/rate github.com/jackc/pgx/v5"},
-	"limiter/pgtest":      {}, // imported by tests alone
+	"cmd/chatbatch":        {ours: "cmd/chatbatch/manual io/aside io/chat io/chat/chatsim io/export io/ledger io/notify io/report io/roster io/ui jobs jobs/fleet limiter", libraries: "github.com/vbauerster/mpb/v8"},
+	"cmd/chatbatch/chaos":  {}, // tests of the program from outside
+	"cmd/chatbatch/dist":   {}, // a program that packs ours
+	"cmd/chatbatch/manual": {},
+	"jobs":                 {ours: "io/aside io/chat io/export io/ledger io/roster", libraries: "github.com/cenkalti/backoff/v4 golang.org/x/sync/errgroup"},
+	"jobs/fleet":           {ours: "io/ledger jobs", libraries: "github.com/riverqueue/river github.com/jackc/pgx/v5"},
+	"io/chat/chatsim":      {ours: ""}, // nor io/chat: client and simulator judge each other
+	"io/report":            {ours: "io/aside io/charset io/export io/ledger io/workbook", libraries: "github.com/guptarohit/asciigraph github.com/prometheus"},
+	"io/export":            {ours: "io/aside", libraries: "github.com/xuri/excelize/v2"},
+	"io/aside":             {},
+	"io/charset":           {libraries: "golang.org/x/text"},
+	"io/chat":              {},
+	"io/ledger":            {ours: "io/postgres", libraries: "modernc.org/sqlite github.com/jackc/pgx/v5 github.com/HdrHistogram/hdrhistogram-go"},
+	"io/notify":            {libraries: "github.com/cenkalti/backoff/v4"}, // for what is no call to the API
+	"io/postgres":          {libraries: "github.com/jackc/pgx/v5"},
+	"io/ui":                {ours: "io/ledger io/report"},
+	"io/workbook":          {},
+	"io/roster":            {ours: "io/charset io/workbook", libraries: "github.com/gocarina/gocsv"},
+	"limiter":              {ours: "io/postgres", libraries: "golang.org/x/time/rate github.com/jackc/pgx/v5"},
+	"limiter/pgtest":       {}, // imported by tests alone
 }
 
 const module = "chatbatch/"
@@ -56,7 +61,7 @@ func TestHouse(t *testing.T) {
 					t.Errorf("%s imports %s", name, of)
 				}
 			} else if homes := homesOf(path); len(homes) > 0 && !slices.Contains(homes, name) {
-				t.Errorf("%s imports %s, whose home is %s", name, path, strings.Join(homes, ", "))
+				t.Errorf("%s imports %s, whose home is %s", name, path, strings.Join(homes, " and "))
 			}
 		}
 	}
@@ -76,6 +81,34 @@ func TestNothingBelowReadsTheEnvironment(t *testing.T) {
 	out, _ := cmd.Output() // grep ends with 1 if there is nothing
 	if len(out) > 0 {
 		t.Errorf("below cmd:\n%s", out)
+	}
+}
+
+// What a package allocates before main is held by every run, of millions of rows,
+// too, whether it is used or not. (A regular expression with {0,255} once took 10 MB.)
+func TestNothingLargeIsMadeAtStart(t *testing.T) {
+	const most = 256 << 10
+	cmd := exec.Command(os.Args[0], "--version")
+	cmd.Args[0] = "chatbatch" // by this name the test binary is the program
+	cmd.Env = append(os.Environ(), "GODEBUG=inittrace=1")
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	seen := 0
+	for line := range strings.Lines(string(out)) {
+		var name string
+		var at, took float64
+		var size int
+		if n, _ := fmt.Sscanf(line, "init %s @%f ms, %f ms clock, %d bytes", &name, &at, &took, &size); n < 4 {
+			continue
+		}
+		if seen++; size > most && (strings.HasPrefix(name, module) || name == "main") {
+			t.Errorf("%s makes %d KB at its start", name, size>>10)
+		}
+	}
+	if seen == 0 {
+		t.Fatalf("no trace in\n%s", out)
 	}
 }
 

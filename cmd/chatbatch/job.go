@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"io/fs"
-	"log/slog"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -23,12 +22,18 @@ import (
 // A job is a command that begins or resumes a run.
 type job struct {
 	*options
-	w     world
-	log   *slog.Logger
-	store shelf          // of its runs; from bounded on
-	flags *pflag.FlagSet // of its kind
+	logs
+	w      world // its stderr is the board
+	board  *board
+	prog   *progress
+	store  shelf          // of its runs; from bounded on
+	flags  *pflag.FlagSet // of its kind
+	config *config        // nil: there is none
 
-	shared bool // the run is one of many hosts
+	observer *observer // nil: nobody looks on
+
+	shared   bool // the run is one of many hosts
+	onlooker bool // it makes no calls: a signal ends the command, not the run
 
 	// Of one job of a file; zero: it is the only job.
 	name    string
@@ -57,12 +62,13 @@ func jobCommand(w world, kind, arg, short, long string) *cobra.Command {
 	}
 	fs := cmd.Flags()
 	fs.SortFlags = false
-	o.server.add(fs)
-	o.addKind(kinds()[kind], fs)
-	o.pace.add(fs)
-	o.care.add(fs)
-	o.runs.add(fs)
-	o.output.add(fs)
+	section(fs, "App and server", o.server.add)
+	section(fs, "Input and plan", func(fs *pflag.FlagSet) { o.addKind(kinds()[kind], fs) })
+	section(fs, "Pace", o.pace.add)
+	section(fs, "Retries and guards", o.care.add)
+	section(fs, "Runs", o.runs.add)
+	section(fs, "Output and log", o.output.add)
+	section(fs, "Metrics", o.observing.add)
 	return cmd
 }
 
@@ -72,9 +78,11 @@ func (o *options) addKind(k kindOf, fs *pflag.FlagSet) {
 	o.input.add(fs)
 }
 
-// newJob completes the options from the environment and checks them.
+// newJob completes the options from the environment and the configuration file, and
+// checks them.
 func newJob(cmd *cobra.Command, o *options, w world) (*job, error) {
-	if err := fromEnvironment(cmd, w.getenv); err != nil {
+	c, err := completeFlags(cmd, w)
+	if err != nil {
 		return nil, err
 	}
 	o.note(cmd.Flags())
@@ -82,15 +90,22 @@ func newJob(cmd *cobra.Command, o *options, w world) (*job, error) {
 	if err := o.check(); err != nil {
 		return nil, err
 	}
-	log, err := o.logger(w)
+	b := newBoard(w.stderr, &o.output, w.getenv)
+	w.stderr = b
+	logs, err := o.openLogs(b, colours(b, w.getenv))
 	if err != nil {
+		return nil, err
+	}
+	warnOfVariables(logs.log, w, cmd.Flags())
+	w.ending.kept = logs.kept
+	if err := w.ending.prepare(o, cmd.Flags(), w.getenv, logs.log); err != nil {
 		return nil, err
 	}
 	runs, err := runsIn(o.runsDir, w.getenv)
 	if err != nil && !o.dryRun { // that leaves nothing behind
 		return nil, err
 	}
-	return &job{options: o, w: w, log: log, store: shelf{store: ledger.Store{Dir: runs}, Dir: runs}, flags: cmd.Flags()}, nil
+	return &job{options: o, w: w, logs: logs, board: b, store: shelf{store: ledger.Store{Dir: runs}, Dir: runs}, flags: cmd.Flags(), config: c}, nil
 }
 
 // bounded calls do with a context that ends after --max-duration.
@@ -100,21 +115,41 @@ func (j *job) bounded(ctx context.Context, do func(context.Context) error) error
 		ctx, cancel = context.WithTimeoutCause(ctx, j.maxDuration, errExpired)
 		defer cancel()
 	}
+	j.config.tell(j.log)
 	stop := context.AfterFunc(ctx, func() {
-		if context.Cause(ctx) == errInterrupted {
+		if context.Cause(ctx) == errInterrupted && !j.onlooker {
 			j.log.Warn("stopping; calls under way may still come back. A second signal exits at once")
 		}
 	})
 	defer stop()
+	following, end := context.WithCancel(context.WithoutCancel(ctx))
+	var wg sync.WaitGroup
+	wg.Go(func() { j.board.follow(following) })
+	err := j.withObserver(ctx, func() error { return cutShort(ctx, j.shelved(ctx, do)) })
+	end()
+	wg.Wait()
+	j.board.lower()
+	j.keepError(err)
+	return err
+}
+
+// shelved calls do while the store of the runs is open.
+func (j *job) shelved(ctx context.Context, do func(context.Context) error) (err error) {
 	if j.dryRun { // it keeps nothing
-		return cutShort(ctx, do(ctx))
+		return do(ctx)
 	}
-	var err error
 	if j.store, err = j.ledgers.open(ctx, j.store.Dir, j.w.getenv, j.log); err != nil {
-		return cutShort(ctx, err)
+		return err
 	}
 	defer j.store.close()
-	return cutShort(ctx, do(ctx))
+	return do(ctx)
+}
+
+// keepError puts an error that stderr shows in its own form into the log file.
+func (l *logs) keepError(err error) {
+	if text := said(err); text != "" {
+		l.file.Error(text, "exit", codeOf(err))
+	}
 }
 
 // start runs a kind over an input, or resumes that if this very command was begun
@@ -123,9 +158,11 @@ func (j *job) start(ctx context.Context, kind, name string) error {
 	if err := j.checkExport(kind, name); err != nil {
 		return err
 	}
+	j.prog = j.board.add(doing(kind, cmp.Or(name, "--all-groups")), j.logs)
 	if j.dryRun {
 		return j.planOnly(ctx, kind, name)
 	}
+	j.board.raise()
 	endpoint, err := j.where()
 	if err != nil {
 		return err
@@ -137,7 +174,7 @@ func (j *job) start(ctx context.Context, kind, name string) error {
 	defer conn.close()
 	b, err := j.begin(ctx, kind, conn, j.opener(name, conn))
 	if err != nil {
-		return err
+		return j.toBeChecked(err, conn)
 	}
 	defer b.close()
 	return j.work(ctx, b)
@@ -155,8 +192,17 @@ func (j *job) opener(name string, conn *connection) opener {
 		if j.allGroups {
 			return j.allGroupsOf(conn), nil
 		}
-		return openSource(ctx, name, j.w.stdin, j.store.Dir)
+		return j.openNamed(ctx, name, j.store.Dir)
 	}
+}
+
+// openNamed opens the file called name; see openSource.
+func (j *job) openNamed(ctx context.Context, name, dir string) (*source, error) {
+	if name == "-" && isTerminal(j.w.stdin) {
+		j.board.lower() // what is typed there is not to be drawn over
+		defer j.board.raise()
+	}
+	return openSource(ctx, name, j.prog.count(j.w.stdin), dir)
 }
 
 // A begun run is planned and locked.
@@ -204,11 +250,14 @@ func (j *job) identify(ctx context.Context, kind string, conn *connection, input
 	if err := os.MkdirAll(j.store.Dir, 0o700); err != nil {
 		return nil, ledger.Meta{}, ofPlace("make the directory of the runs (--runs-dir names another one): %w", err)
 	}
+	j.prog.enter(reads)
 	src, err := input(ctx)
 	if err != nil {
 		return nil, ledger.Meta{}, err
 	}
+	j.prog.read(reads, src)
 	err = src.identify(ctx)
+	j.prog.enter(waits)
 	var meta ledger.Meta
 	if err == nil {
 		meta, err = j.meta(kind, src, conn)
@@ -250,7 +299,9 @@ func (j *job) lock(ctx context.Context, key string) (unlock func(), err error) {
 	case mode.wait:
 		j.log.Info("another process works on this run; waiting for its end")
 		return j.store.Lock(ctx, key, true)
-	case mode.code == exitOK:
+	}
+	j.observer.leaveAlone()
+	if mode.code == exitOK {
 		j.log.Info("another process works on this run; skipped")
 		return nil, &codedError{exitOK, nil}
 	}

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bytes"
 	"cmp"
 	"context"
 	"errors"
@@ -9,6 +8,7 @@ import (
 	"io"
 	"path/filepath"
 	"slices"
+	"strings"
 
 	"github.com/spf13/pflag"
 	"go.yaml.in/yaml/v3"
@@ -36,6 +36,8 @@ type setting struct {
 	name   string
 	values []string
 	list   bool // it was written as a list
+	from   origin
+	file   string
 }
 
 // keyJobs is the key of a job file under which the jobs stand.
@@ -58,27 +60,40 @@ func readJobFile(ctx context.Context, name string, stdin io.Reader) (*jobFile, e
 	if err != nil {
 		return nil, usage("%s: %w", name, err)
 	}
-	if f.path = name; name != "-" {
+	f.path = name
+	f.each(func(s *setting) { s.file = name })
+	if name != "-" {
 		f.resolve(filepath.Dir(name))
 	}
 	return f, nil
 }
 
+// each calls visit with all settings of the file.
+func (f *jobFile) each(visit func(*setting)) {
+	all := [][]setting{f.flags}
+	for _, e := range f.jobs {
+		all = append(all, e.flags)
+	}
+	for _, flags := range all {
+		for i := range flags {
+			visit(&flags[i])
+		}
+	}
+}
+
 // parseJobFile reads the text of a job file.
 func parseJobFile(text []byte) (*jobFile, error) {
-	var doc, more yaml.Node
-	in := yaml.NewDecoder(bytes.NewReader(text))
-	if err := in.Decode(&doc); err != nil && err != io.EOF {
-		return nil, notYAML(text, err)
-	}
-	if in.Decode(&more) != io.EOF {
-		return nil, errors.New("it has a second document (behind ---), whose jobs would not be run")
-	}
-	if len(doc.Content) == 0 || doc.Content[0].Kind != yaml.MappingNode {
+	doc, err := parseYAML(text)
+	switch {
+	case errors.Is(err, errSecondDocument):
+		return nil, fmt.Errorf("%w, whose jobs would not be run", err)
+	case err != nil:
+		return nil, err
+	case doc == nil || doc.Kind != yaml.MappingNode:
 		return nil, errors.New("it has no jobs: want a mapping with the key jobs")
 	}
 	f := &jobFile{}
-	err := eachKey(doc.Content[0], func(key, value *yaml.Node) (err error) {
+	err = eachKey(doc, func(key, value *yaml.Node) (err error) {
 		if key.Value != keyJobs {
 			f.flags, err = addSetting(f.flags, key, value)
 			return err
@@ -148,7 +163,7 @@ func parseJob(node *yaml.Node) (e jobEntry, err error) {
 
 // addSetting adds one flag: a scalar, or a list of them. null leaves it as it is.
 func addSetting(flags []setting, key, value *yaml.Node) ([]setting, error) {
-	s := setting{line: key.Line, name: key.Value}
+	s := setting{line: key.Line, name: key.Value, from: originJobFile}
 	switch {
 	case value.Kind == yaml.ScalarNode && value.Tag == "!!null":
 		return flags, nil
@@ -182,40 +197,47 @@ func (f *jobFile) nameJobs() error {
 	return nil
 }
 
-// pathFlags are the flags that name files.
-func pathFlags() []string {
-	return []string{"output", "secret-key-file", "sim-scenario", "runs-dir", "limiter-file", "ledger-file"}
+// namesFile says whether a flag names a file or a directory: most say so by the end of
+// their own name.
+func namesFile(flag string) bool {
+	ends := func(end string) bool { return strings.HasSuffix(flag, end) }
+	return slices.ContainsFunc([]string{"-file", "-textfile", "-dir"}, ends) ||
+		slices.Contains([]string{keyConfig, "output", "sim-scenario", "scenario"}, flag)
 }
 
-// resolve makes the names of files in a job file relative to where it lies, so
-// that it means the same wherever it is run.
+// at is the name of a file in a file that lies in dir: it means the same wherever
+// that is used.
+func at(dir, name string) string {
+	if name == "" || name == "-" || filepath.IsAbs(name) {
+		return name
+	}
+	return filepath.Join(dir, name)
+}
+
+// resolve makes the names of files relative to where the file lies in which they stand.
+func (s *setting) resolve(dir string) {
+	if namesFile(s.name) {
+		for i := range s.values {
+			s.values[i] = at(dir, s.values[i])
+		}
+	}
+}
+
 func (f *jobFile) resolve(dir string) {
-	at := func(name string) string {
-		if name == "" || name == "-" || filepath.IsAbs(name) {
-			return name
-		}
-		return filepath.Join(dir, name)
-	}
-	all := [][]setting{f.flags}
 	for i := range f.jobs {
-		f.jobs[i].input = at(f.jobs[i].input)
-		all = append(all, f.jobs[i].flags)
+		f.jobs[i].input = at(dir, f.jobs[i].input)
 	}
-	for _, flags := range all {
-		for _, s := range flags {
-			if slices.Contains(pathFlags(), s.name) {
-				for i := range s.values {
-					s.values[i] = at(s.values[i])
-				}
-			}
-		}
-	}
+	f.each(func(s *setting) { s.resolve(dir) })
 }
 
 // changed are the flags that are set by now.
 func changed(fs *pflag.FlagSet) map[string]bool {
 	set := map[string]bool{}
-	fs.Visit(func(f *pflag.Flag) { set[f.Name] = true })
+	fs.VisitAll(func(f *pflag.Flag) {
+		if f.Changed { // also by a list in a file, of which Visit does not know
+			set[f.Name] = true
+		}
+	})
 	return set
 }
 
@@ -229,7 +251,7 @@ func anyOf(group []string, name string, set map[string]bool) bool {
 }
 
 // apply sets flags that were not set before. An argument and the environment go
-// before a file.
+// before a file. Settings that are applied together do not go before one another.
 func apply(settings []setting, fs *pflag.FlagSet) error {
 	before := changed(fs)
 	for _, s := range settings {
@@ -237,23 +259,31 @@ func apply(settings []setting, fs *pflag.FlagSet) error {
 		if f == nil || f.Name == "help" {
 			return fmt.Errorf("line %d: there is no %q here", s.line, s.name)
 		}
-		if f.Changed || anyOf(placeFlags(), s.name, before) || anyOf(limiterFlags(), s.name, before) || anyOf(ledgerFlags(), s.name, before) {
+		if f.Changed || anyOf(placeFlags(), s.name, before) || anyOf(limiterFlags(), s.name, before) || anyOf(notifyFlags(), s.name, before) || anyOf(ledgerFlags(), s.name, before) {
 			continue
 		}
-		came(f, originJobFile)
-		list, isList := f.Value.(pflag.SliceValue)
-		if s.list && !isList {
-			return fmt.Errorf("line %d: %s is a list, want one value", s.line, s.name)
+		came(f, s.from, fmt.Sprintf("%s:%d", s.file, s.line))
+		if err := s.set(fs, f); err != nil {
+			return err
 		}
-		var err error
-		if f.Changed = true; s.list {
-			err = list.Replace(s.values)
-		} else {
-			err = fs.Set(s.name, s.values[0])
-		}
-		if err != nil {
-			return fmt.Errorf("line %d: %w", s.line, err)
-		}
+	}
+	return nil
+}
+
+// set sets the flag f of fs.
+func (s *setting) set(fs *pflag.FlagSet, f *pflag.Flag) (err error) {
+	list, isList := f.Value.(pflag.SliceValue)
+	if s.list && !isList {
+		return fmt.Errorf("line %d: %s is a list, want one value", s.line, s.name)
+	}
+	if s.list {
+		f.Changed = true
+		err = list.Replace(s.values)
+	} else {
+		err = fs.Set(s.name, s.values[0])
+	}
+	if err != nil {
+		return fmt.Errorf("line %d: %w", s.line, err)
 	}
 	return nil
 }

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
@@ -53,6 +52,8 @@ func (o *ledgers) checkLedger() error {
 		return usage("give --ledger or --ledger-file, not both")
 	case o.ledgerFile != "":
 		return nil // its text is checked when it is read
+	case o.ledger == "":
+		return nil // the command keeps no runs
 	}
 	return checkLedgerText("--ledger", o.ledger)
 }
@@ -77,8 +78,8 @@ func (o *ledgers) keptIn(getenv func(string) string) (string, error) {
 // need be said. A password is not shown.
 func (o *ledgers) flag() string {
 	switch {
-	case o.ledgerFrom == "" || o.ledgerFrom == originEnvironment:
-		return ""
+	case o.ledgerFrom != originArgument && o.ledgerFrom != originJobFile:
+		return "" // it comes from where the next command takes it from, too
 	case o.ledgerFile != "":
 		name := o.ledgerFile
 		if abs, err := filepath.Abs(name); err == nil {
@@ -91,16 +92,6 @@ func (o *ledgers) flag() string {
 		return " --ledger-file FILE"
 	}
 	return " --ledger " + quoted(o.ledger)
-}
-
-// hasPassword says whether an address has one, or may have.
-func hasPassword(address string) bool {
-	u, err := url.Parse(address)
-	if err != nil {
-		return true
-	}
-	_, has := u.User.Password()
-	return has || u.Query().Has("password")
 }
 
 // A store is where runs are kept: [ledger.Store] in directories, [ledger.Postgres] in a
@@ -241,16 +232,15 @@ func addressOf(getenv func(string) string, flag, text, file string, from origin)
 
 // warnOfPassword tells who has written a password where others can read it.
 func warnOfPassword(log *slog.Logger, flag, text string, from origin) {
-	if from != originArgument || !isDatabase(text) {
-		return
-	}
-	if _, err := url.Parse(text); err != nil {
-		return // who opens the database says so
-	}
-	if hasPassword(text) {
+	if from == originArgument && isDatabase(text) && hasPassword(text) {
 		log.Warn(fmt.Sprintf("the password in --%[1]s can be read by others on this host, in the list of its processes: put the address into a --%[1]s-file or CHATBATCH_%[2]s, or the password into PGPASSWORD or ~/.pgpass",
 			flag, strings.ToUpper(flag)))
 	}
+}
+
+// plainLogs are those of a command that has no flags for them.
+func plainLogs(w world) (logs, error) {
+	return (&output{logFormat: "text", logLevel: "info"}).openLogs(w.stderr, colours(w.stderr, w.getenv))
 }
 
 // storeCommand makes a command on the runs that there are.
@@ -260,7 +250,7 @@ func storeCommand(w world, cmd *cobra.Command, do func(context.Context, shelf, [
 	addRunsDir(cmd.Flags(), &dir)
 	o.add(cmd.Flags())
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		if err := fromEnvironment(cmd, w.getenv); err != nil {
+		if _, err := completeFlags(cmd, w); err != nil {
 			return err
 		}
 		o.noteLedger(cmd.Flags())
@@ -271,11 +261,11 @@ func storeCommand(w world, cmd *cobra.Command, do func(context.Context, shelf, [
 		if err != nil {
 			return err
 		}
-		log, err := (&output{logFormat: "text", logLevel: "info"}).logger(w)
+		l, err := plainLogs(w)
 		if err != nil {
 			return err
 		}
-		s, err := o.open(cmd.Context(), runs, w.getenv, log)
+		s, err := o.open(cmd.Context(), runs, w.getenv, l.log)
 		if err != nil {
 			return err
 		}

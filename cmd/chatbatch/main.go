@@ -13,6 +13,8 @@ import (
 	"runtime/debug"
 	"runtime/pprof"
 	"syscall"
+
+	"github.com/jedib0t/go-pretty/v6/text"
 )
 
 // A world is what the process gives to a command: nothing else in the program
@@ -21,6 +23,8 @@ type world struct {
 	stdin          io.Reader
 	stdout, stderr io.Writer
 	getenv         func(string) string
+	environ        func() []string // NAME=VALUE; nil: it is not known whole
+	ending         *ending         // of the command that is given, see [run]
 }
 
 // errInterrupted is the cause of a context that a signal has ended.
@@ -48,8 +52,11 @@ func main() {
 	// net/http logs there what a server sends unasked, and that may quote the request,
 	// with its UserSig.
 	log.SetOutput(io.Discard)
+	// As terminals show them by default, whatever the locale is: with characters like …
+	// as wide as two, tables are crooked for who has a Chinese one.
+	text.OverrideRuneWidthEastAsianWidth(false)
 	ctx, stop := interruptible(context.Background(), os.Stderr)
-	code := run(ctx, os.Args[1:], world{os.Stdin, os.Stdout, os.Stderr, os.Getenv})
+	code := run(ctx, os.Args[1:], world{stdin: os.Stdin, stdout: os.Stdout, stderr: os.Stderr, getenv: os.Getenv, environ: os.Environ})
 	stop()
 	os.Exit(code)
 }

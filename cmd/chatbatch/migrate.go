@@ -102,25 +102,25 @@ func (o *ledgers) database(cmd *cobra.Command, w world) (string, error) {
 	if err != nil || where == ledgerLocal {
 		return "", err
 	}
-	log, err := (&output{logFormat: "text", logLevel: "info"}).logger(w)
+	l, err := plainLogs(w)
 	if err != nil {
 		return "", err
 	}
-	warnOfPassword(log, "ledger", o.ledger, o.ledgerFrom)
+	warnOfPassword(l.log, "ledger", o.ledger, o.ledgerFrom)
 	return where, nil
 }
 
-// database completes the flags from the environment and returns the address of
-// the database that they mean, "" if they mean none.
+// database completes the flags and returns the address of the database that they
+// mean, "" if they mean none.
 func (o *sharers) database(cmd *cobra.Command, w world) (string, error) {
-	if err := fromEnvironment(cmd, w.getenv); err != nil {
+	if _, err := completeFlags(cmd, w); err != nil {
 		return "", err
 	}
 	o.note(cmd.Flags())
 	if err := o.checkSharers(); err != nil {
 		return "", err
 	}
-	log, err := (&output{logFormat: "text", logLevel: "info"}).logger(w)
+	l, err := plainLogs(w)
 	if err != nil {
 		return "", err
 	}
@@ -128,7 +128,7 @@ func (o *sharers) database(cmd *cobra.Command, w world) (string, error) {
 	if err != nil || !isDatabase(who) {
 		return "", err
 	}
-	warnOfPassword(log, "limiter", o.limiter, o.from)
+	warnOfPassword(l.log, "limiter", o.limiter, o.from)
 	return who, nil
 }
 

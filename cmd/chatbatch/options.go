@@ -2,11 +2,9 @@ package main
 
 import (
 	"errors"
-	"fmt"
 	"strings"
 	"time"
 
-	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
 	"chatbatch/io/roster"
@@ -18,7 +16,7 @@ import (
 var errExpired = errors.New("--max-duration is over")
 
 // options are the flags of the commands that run jobs. Every flag can also be
-// set as CHATBATCH_<FLAG>; see [fromEnvironment].
+// set as CHATBATCH_<FLAG>, and in a file; see [completeFlags].
 type options struct {
 	server
 	pace
@@ -27,6 +25,7 @@ type options struct {
 	input
 	exporting
 	output
+	observing
 }
 
 // server says which app is called, and as whom.
@@ -49,6 +48,12 @@ func (o *server) add(fs *pflag.FlagSet) {
 	fs.StringVar(&o.endpoint, "endpoint", "", "URL of the API instead of a region's")
 	fs.BoolVar(&o.sim, "sim", false, "use the built-in simulator: no credentials, nothing leaves this machine")
 	fs.StringVar(&o.simScenario, "sim-scenario", "", "scenario of the simulator (implies --sim)")
+	addTimeout(fs, &o.timeout)
+}
+
+// addKey adds what a run needs that is already on record.
+func (o *server) addKey(fs *pflag.FlagSet) {
+	fs.StringVar(&o.keyFile, "secret-key-file", "", "file with the app's secret key, readable by its owner only")
 	addTimeout(fs, &o.timeout)
 }
 
@@ -163,36 +168,21 @@ type output struct {
 	json      bool
 	logFormat string
 	logLevel  string
+	logFile   string
+	notifying
 }
 
 func (o *output) add(fs *pflag.FlagSet) {
+	o.addPrinting(fs)
+	fs.StringVar(&o.logFile, "log-file", "", "file that the log is appended to as well, whatever --quiet says")
+	section(fs, "Web hook", o.notifying.add)
+}
+
+func (o *output) addPrinting(fs *pflag.FlagSet) {
 	fs.BoolVar(&o.quiet, "quiet", false, "print nothing but errors")
 	fs.BoolVar(&o.json, "json", false, "print the summary as one JSON object on stdout")
 	fs.StringVar(&o.logFormat, "log-format", "text", "text or json")
 	fs.StringVar(&o.logLevel, "log-level", "info", "debug, info, warn or error")
-}
-
-// fromEnvironment sets the flags of cmd that were not given from CHATBATCH_<FLAG>.
-// Who is to share the budget has two flags, and so has where runs are kept: one that
-// was given stands for both.
-func fromEnvironment(cmd *cobra.Command, getenv func(string) string) error {
-	var errs []error
-	before := changed(cmd.Flags())
-	cmd.Flags().VisitAll(func(f *pflag.Flag) {
-		name := variable(f.Name)
-		text := getenv(name)
-		if f.Changed || text == "" || f.Name == "help" || anyOf(limiterFlags(), f.Name, before) || anyOf(ledgerFlags(), f.Name, before) {
-			return
-		}
-		came(f, originEnvironment)
-		if err := cmd.Flags().Set(f.Name, text); err != nil {
-			errs = append(errs, fmt.Errorf("%s: %w", name, err))
-		}
-	})
-	if len(errs) > 0 {
-		return &codedError{exitUsage, errors.Join(errs...)}
-	}
-	return nil
 }
 
 // check refuses values that no run can have.

@@ -9,24 +9,28 @@ import (
 	"github.com/spf13/pflag"
 )
 
-// An origin is where the value of a flag comes from; "" is its default.
+// An origin is where the value of a flag comes from; "" is its default. Each one goes
+// before those below it.
 type origin string
 
 const (
 	originArgument    origin = "argument"
 	originEnvironment origin = "environment"
 	originJobFile     origin = "job file"
+	originProfile     origin = "profile"
+	originConfig      origin = "configuration"
 )
 
-// originKey is the annotation of a flag that was not set by an argument.
+// originKey is the annotation of a flag that was not set by an argument: its origin,
+// and the place there: the variable, or FILE:LINE.
 const originKey = "chatbatch_origin"
 
 // came notes that a flag was set by something else than an argument.
-func came(f *pflag.Flag, from origin) {
+func came(f *pflag.Flag, from origin, place string) {
 	if f.Annotations == nil {
 		f.Annotations = map[string][]string{}
 	}
-	f.Annotations[originKey] = []string{string(from)}
+	f.Annotations[originKey] = []string{string(from), place}
 }
 
 // originOf is where the value of a flag comes from.
@@ -40,6 +44,14 @@ func originOf(f *pflag.Flag) origin {
 	return originArgument
 }
 
+// placeOf is the variable or FILE:LINE that has set a flag, "" if none of them has.
+func placeOf(f *pflag.Flag) string {
+	if note := f.Annotations[originKey]; f.Changed && len(note) > 1 {
+		return note[1]
+	}
+	return ""
+}
+
 // variable is the variable of the environment that sets a flag.
 func variable(flag string) string {
 	return "CHATBATCH_" + strings.ToUpper(strings.ReplaceAll(flag, "-", "_"))
@@ -48,22 +60,22 @@ func variable(flag string) string {
 // flagName finds the names of flags in an error.
 var flagName = regexp.MustCompile(`--([a-z]+(?:-[a-z]+)*)`)
 
-// fromVariables adds to an error of usage which of the flags that it names nobody has
-// given, but the environment.
-func fromVariables(flags *pflag.FlagSet, err error) error {
+// withPlaces adds to an error of usage where those of the flags that it names come from
+// that were not given as arguments.
+func withPlaces(flags *pflag.FlagSet, err error) error {
 	if err == nil || codeOf(err) != exitUsage {
 		return err
 	}
-	var names []string
+	var places []string
 	for _, found := range flagName.FindAllStringSubmatch(err.Error(), -1) {
 		f := flags.Lookup(found[1])
-		if f == nil || originOf(f) != originEnvironment || slices.Contains(names, variable(f.Name)) {
+		if f == nil || placeOf(f) == "" || slices.Contains(places, placeOf(f)) {
 			continue
 		}
-		names = append(names, variable(f.Name))
+		places = append(places, placeOf(f))
 	}
-	if len(names) == 0 || strings.Contains(err.Error(), names[0]) {
+	if len(places) == 0 || strings.Contains(err.Error(), places[0]) {
 		return err
 	}
-	return &codedError{exitUsage, fmt.Errorf("%w (by %s)", err, strings.Join(names, ", "))}
+	return &codedError{exitUsage, fmt.Errorf("%w (by %s)", err, strings.Join(places, ", "))}
 }

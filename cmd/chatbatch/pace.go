@@ -22,12 +22,20 @@ const (
 // A paceBook is where the pace of a run is kept; *ledger.Ledger is one.
 type paceBook interface {
 	AddPace(ctx context.Context, seconds []ledger.Second) error
+	AddWindows(ctx context.Context, windows []ledger.Window, session *ledger.Latency) error
 }
 
-// A sampler keeps the pace of one run. It belongs to one goroutine. The pace is
-// not part of the books: where it cannot be kept, the run goes on without.
+// A counter is what a sampler takes; *jobs.Meter is one.
+type counter interface {
+	TakePace() []ledger.Second
+	TakeWindows(open bool) []ledger.Window
+	Latency() *ledger.Latency
+}
+
+// A sampler keeps the pace and the latency of one run. It belongs to one goroutine. They
+// are not part of the books: where they cannot be kept, the run goes on without.
 type sampler struct {
-	take  func() []ledger.Second  // what was counted since it was called last
+	meter counter
 	lanes func() (usable, of int) // of is 0 if it is not known
 	book  paceBook
 	log   *slog.Logger
@@ -48,13 +56,13 @@ func (s *sampler) run(ctx context.Context) {
 		select {
 		case <-ctx.Done():
 			s.sample(time.Now())
-			s.write(ctx)
+			s.write(ctx, true)
 			return
 		case now := <-t.C:
 			s.sample(now)
 			if now.Sub(s.written) >= paceEvery {
 				s.written = now
-				s.write(ctx)
+				s.write(ctx, false)
 			}
 		}
 	}
@@ -64,7 +72,7 @@ func (s *sampler) run(ctx context.Context) {
 // without calls is kept only if the lanes have changed: until the next one that
 // is kept, they are as they were.
 func (s *sampler) sample(now time.Time) {
-	seconds := s.take()
+	seconds := s.meter.TakePace()
 	usable, of := s.lanes()
 	if s.had = s.had || usable > 0; !s.had {
 		of = 0 // the first lease is on its way
@@ -85,21 +93,36 @@ func (s *sampler) sample(now time.Time) {
 	}
 }
 
-// write puts what is pending into the book, also while the run is being stopped.
-func (s *sampler) write(ctx context.Context) {
-	if len(s.pending) == 0 || s.broken {
+// write puts what is pending into the book, also while the run is being stopped. At
+// the end of the run that is also the window that goes on.
+func (s *sampler) write(ctx context.Context, end bool) {
+	ctx = context.WithoutCancel(ctx)
+	windows := s.meter.TakeWindows(end)
+	if s.broken {
 		return
 	}
-	if err := s.book.AddPace(context.WithoutCancel(ctx), s.pending); err != nil {
+	var err error
+	if len(s.pending) > 0 {
+		err = s.book.AddPace(ctx, s.pending)
+	}
+	if err == nil && len(windows) > 0 {
+		err = s.book.AddWindows(ctx, windows, s.meter.Latency())
+	}
+	if err != nil {
 		s.broken = true
 		s.log.Warn("the pace of the run is not kept any more: " + err.Error())
 	}
 	s.pending = nil
 }
 
-// sampler makes the one that keeps the pace of b.
-func (b *begun) sampler(log *slog.Logger) *sampler {
-	return &sampler{take: b.meter.TakePace, lanes: b.lanes, book: b.ledger, log: log}
+// sampler makes the one that keeps the pace of b, and tells p of the lanes.
+func (b *begun) sampler(log *slog.Logger, p *progress) *sampler {
+	lanes := func() (usable, of int) {
+		usable, of = b.lanes()
+		p.sawLanes(usable, of)
+		return usable, of
+	}
+	return &sampler{meter: b.meter, lanes: lanes, book: b.ledger, log: log}
 }
 
 // lanes is how many lanes the calls for the rows of b can use now, and of how many

@@ -22,9 +22,33 @@ import (
 // memoryBook keeps the pace in memory; with err it keeps nothing.
 type memoryBook struct {
 	batches [][]ledger.Second
+	windows [][]ledger.Window
+	latency *ledger.Latency // of the session, as it was handed in last
 	asked   int
 	err     error
 }
+
+func (b *memoryBook) AddWindows(ctx context.Context, windows []ledger.Window, session *ledger.Latency) error {
+	if err := errors.Join(ctx.Err(), b.err); err != nil {
+		return err
+	}
+	b.windows, b.latency = append(b.windows, windows), session
+	return nil
+}
+
+// A paceMeter counts calls as it is told, and a window for each look at it.
+type paceMeter func() []ledger.Second
+
+func (m paceMeter) TakePace() []ledger.Second { return m() }
+
+func (m paceMeter) TakeWindows(open bool) []ledger.Window {
+	if open {
+		return []ledger.Window{{Unix: time.Now().Unix(), Seconds: 1}, {Unix: time.Now().Unix(), Seconds: 2}}
+	}
+	return []ledger.Window{{Unix: time.Now().Unix(), Seconds: 1}}
+}
+
+func (m paceMeter) Latency() *ledger.Latency { return &ledger.Latency{} }
 
 func (b *memoryBook) AddPace(ctx context.Context, seconds []ledger.Second) error {
 	b.asked++
@@ -42,17 +66,22 @@ type moment struct{ calls, usable, of int }
 // are seconds since it began.
 func sampled(t *testing.T, moments []moment) (batches [][]ledger.Second) {
 	t.Helper()
+	return sampledBook(t, moments).batches
+}
+
+func sampledBook(t *testing.T, moments []moment) *memoryBook {
+	t.Helper()
 	book := &memoryBook{}
 	synctest.Test(t, func(t *testing.T) {
 		began := time.Now().Unix()
 		var now atomic.Pointer[moment]
 		s := &sampler{
-			take: func() []ledger.Second {
+			meter: paceMeter(func() []ledger.Second {
 				if m := now.Load(); m.calls > 0 {
 					return []ledger.Second{{Unix: time.Now().Unix() - 1, Calls: m.calls}}
 				}
 				return nil
-			},
+			}),
 			lanes: func() (usable, of int) { return now.Load().usable, now.Load().of },
 			book:  book, log: slog.New(slog.DiscardHandler),
 		}
@@ -81,7 +110,7 @@ func sampled(t *testing.T, moments []moment) (batches [][]ledger.Second) {
 			}
 		}
 	})
-	return book.batches
+	return book
 }
 
 func TestSampler(t *testing.T) {
@@ -117,7 +146,11 @@ func TestSampler(t *testing.T) {
 		})
 	}
 	// A kill loses at most the last batch, and an end nothing.
-	batches := sampled(t, busy(25))
+	book := sampledBook(t, busy(25))
+	if n := len(book.windows); n != 3 || len(book.windows[0]) != 1 || len(book.windows[2]) != 2 || book.latency == nil {
+		t.Errorf("25 seconds: got windows %+v, want the open one at the end alone", book.windows)
+	}
+	batches := book.batches
 	if len(batches) != 3 || len(batches[0]) != 10 || len(batches[1]) != 10 || len(batches[2]) != 5 {
 		t.Errorf("25 seconds: got batches %+v", batches)
 	}
@@ -127,9 +160,9 @@ func TestSampler(t *testing.T) {
 func TestSamplerLooksNotBack(t *testing.T) {
 	now := time.Unix(1000, 0)
 	s := &sampler{
-		take: func() []ledger.Second {
+		meter: paceMeter(func() []ledger.Second {
 			return []ledger.Second{{Unix: 990, Calls: 1}, {Unix: 999, Calls: 2}, {Unix: 1000, Calls: 3}}
-		},
+		}),
 		lanes: func() (usable, of int) { return 7, 20 },
 	}
 	s.sample(now)
@@ -145,7 +178,7 @@ func TestSamplerWithoutABook(t *testing.T) {
 		var said bytes.Buffer
 		book := &memoryBook{err: errors.New("disk is full")}
 		s := &sampler{
-			take:  func() []ledger.Second { return []ledger.Second{{Unix: time.Now().Unix(), Calls: 1}} },
+			meter: paceMeter(func() []ledger.Second { return []ledger.Second{{Unix: time.Now().Unix(), Calls: 1}} }),
 			lanes: func() (usable, of int) { return 20, 20 },
 			book:  book, log: slog.New(slog.NewTextHandler(&said, nil)),
 		}
@@ -201,7 +234,11 @@ func TestProgressNamesMissingLanes(t *testing.T) {
 			var said bytes.Buffer
 			ctx, cancel := context.WithTimeout(t.Context(), progressEvery+time.Second)
 			defer cancel()
-			watch(ctx, slog.New(slog.NewTextHandler(&said, nil)), &jobs.Meter{}, func() (usable, of int) { return test.usable, test.of }, 9, 0)
+			b := newBoard(&said, &output{}, nil)
+			p := b.add("", logs{log: slog.New(slog.NewTextHandler(&said, nil))})
+			p.send(&jobs.Meter{}, sending{rows: 9, budget: 20})
+			p.sawLanes(test.usable, test.of)
+			b.follow(ctx)
 			line := strings.TrimSuffix(said.String(), "\n")
 			if strings.Contains(line, "lanes") != (test.want != "") || !strings.HasSuffix(line, test.want) || !strings.Contains(line, "left=") {
 				t.Errorf("%d of %d lanes: got %q, want %q at its end", test.usable, test.of, line, test.want)

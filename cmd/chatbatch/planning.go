@@ -118,17 +118,19 @@ func (j *job) reopen(ctx context.Context, run string) (*ledger.Ledger, error) {
 		l.Close()
 		return nil, err
 	}
+	j.logs.begin(run)
 	j.log.Info("resuming run "+run, "settled", s.Succeeded+s.Failed, "rows", s.Rows, "begun", l.Meta().Created.Format(time.RFC3339))
 	return l, nil
 }
 
 // planner makes the planner of a kind.
 func (j *job) planner(k jobs.Kind, dir string) *jobs.Planner {
-	return &jobs.Planner{Kind: k, ChunkSize: j.chunkSize, MaxBad: limit(j.maxBadRows), TempDir: dir}
+	return &jobs.Planner{Kind: k, ChunkSize: j.chunkSize, MaxBad: limit(j.maxBadRows), TempDir: dir, Tell: j.prog.planned}
 }
 
 // plan reads the input into a new run.
 func (j *job) plan(ctx context.Context, m ledger.Meta, src *source) (*ledger.Ledger, error) {
+	j.prog.read(planPhase(src), src)
 	in, k, err := j.openInput(ctx, m.Kind, src, j.store.Dir)
 	if err != nil {
 		return nil, err
@@ -137,6 +139,7 @@ func (j *job) plan(ctx context.Context, m ledger.Meta, src *source) (*ledger.Led
 	// it has waited for.
 	now := time.Now()
 	m.Run, m.Created = j.store.NewRun(ctx, m.Key(), now), now.UTC()
+	j.logs.begin(m.Run)
 	m.Format, m.Header, m.NewLine = string(in.Source.Format), in.Source.Header, in.Source.NewLine
 	m.Encoding, m.Delimiter = in.Source.Encoding, in.Source.Delimiter
 	read := &reading{Found: in.Found}
@@ -156,8 +159,10 @@ func (j *job) plan(ctx context.Context, m ledger.Meta, src *source) (*ledger.Led
 	if err != nil {
 		l.Close()
 		// A run that never began is no run.
+		j.logs.run.Store(nil)
 		return nil, j.refuse(errors.Join(err, j.store.Remove(context.WithoutCancel(ctx), m.Run)))
 	}
+	j.prog.enter(waits)
 	j.log.Info("planned run "+m.Run, "rows", totals.Rows, "bad", totals.BadRows, "over_limit", totals.OverLimit,
 		"groups", totals.Groups, "chunks", totals.Chunks, "at_least", totals.Duration(j.rate()).String())
 	return l, nil

@@ -49,7 +49,7 @@ were usable. A second is left out in which nothing of this happened.`,
 		if err := writeReports(ctx, l, dir, next); err != nil {
 			return err
 		}
-		if err := show(ctx, w.stdout, l, w); err != nil {
+		if err := errors.Join(show(ctx, w.stdout, l, w), showPace(ctx, w.stdout, l, w)); err != nil {
 			return err
 		}
 		_, err = fmt.Fprintln(w.stdout, "files: "+dir)
@@ -87,5 +87,14 @@ func show(ctx context.Context, out io.Writer, l *ledger.Ledger, w world) error {
 	if err != nil {
 		return err
 	}
-	return report.Table(out, s, pace, examples, colours(out, w.getenv))
+	return report.Table(out, s, pace, examples, lookOf(out, w.getenv))
+}
+
+// showPace draws the pace of a run where people look at it, and not in logs.
+func showPace(ctx context.Context, out io.Writer, l *ledger.Ledger, w world) error {
+	plot, err := report.Plot(ctx, l, lookOf(out, w.getenv))
+	if err == nil && plot != "" {
+		_, err = fmt.Fprintln(out, plot)
+	}
+	return err
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"chatbatch/io/ledger"
 	"chatbatch/jobs"
@@ -36,16 +37,18 @@ only --max-errors and --wait concern it.
 	}
 	fs := cmd.Flags()
 	fs.SortFlags = false
-	fs.StringVar(&o.keyFile, "secret-key-file", "", "file with the app's secret key, readable by its owner only")
-	addTimeout(fs, &o.timeout)
-	o.pace.add(fs)
-	o.care.add(fs)
-	addRunsDir(fs, &o.runsDir)
-	o.ledgers.add(fs)
-	addIfLocked(fs, &o.ifLocked)
-	fs.StringVarP(&o.instead, "output", "o", "", "file of an export, instead of the one it was begun with")
-	addWait(fs, &wait)
-	o.output.add(fs)
+	section(fs, "App and server", o.addKey)
+	section(fs, "Pace", o.pace.add)
+	section(fs, "Retries and guards", o.care.add)
+	section(fs, "Runs", func(fs *pflag.FlagSet) {
+		addRunsDir(fs, &o.runsDir)
+		o.ledgers.add(fs)
+		addIfLocked(fs, &o.ifLocked)
+		fs.StringVarP(&o.instead, "output", "o", "", "file of an export, instead of the one it was begun with")
+	})
+	section(fs, "Many hosts", func(fs *pflag.FlagSet) { addWait(fs, &wait) })
+	section(fs, "Output and log", o.output.add)
+	section(fs, "Metrics", o.observing.add)
 	o.chunkSize = jobs.DefaultChunkSize // the plan is made
 	return cmd
 }
@@ -54,6 +57,9 @@ only --max-errors and --wait concern it.
 func (j *job) resume(ctx context.Context, args []string, wait bool) error {
 	meta, err := j.resumable(ctx, args)
 	if err != nil {
+		return err
+	}
+	if err := j.checkApp(meta); err != nil {
 		return err
 	}
 	if shared, err := j.isShared(ctx, meta.Run); shared || err != nil {
@@ -65,6 +71,8 @@ func (j *job) resume(ctx context.Context, args []string, wait bool) error {
 	if wait {
 		return usage("--wait is for runs of many hosts (chatbatch submit): run %s is one of this process", meta.Run)
 	}
+	j.prog = j.board.add("resume "+meta.Run, j.logs)
+	j.board.raise()
 	j.sdkAppID, j.identifier = meta.SDKAppID, meta.Identifier
 	if err := j.planAgain(meta); err != nil {
 		return err
@@ -109,6 +117,8 @@ func (j *job) endedMeanwhile(ctx context.Context, run string) error {
 		return err
 	}
 	j.log.Info("run " + run + " has ended meanwhile")
+	j.w.ending.summary = sum
+	j.board.lower() // stdout may be the same terminal
 	if j.json {
 		err = json.NewEncoder(j.w.stdout).Encode(sum)
 	}

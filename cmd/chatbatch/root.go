@@ -2,20 +2,32 @@ package main
 
 import (
 	"context"
-	"runtime/debug"
+	"time"
 
 	"github.com/spf13/cobra"
 )
 
 // run is the program: it returns the exit code.
 func run(ctx context.Context, args []string, w world) int {
+	w.ending = &ending{}
+	stop := context.AfterFunc(ctx, func() { w.ending.stopped.Store(time.Now().UnixNano()) })
+	defer stop()
 	root := rootCommand(w)
+	if completing(args) {
+		if err := complete(root, w); err != nil {
+			return exitCode(err, w.stderr)
+		}
+	}
 	root.SetArgs(args)
 	root.SetIn(w.stdin)
 	root.SetOut(w.stdout)
 	root.SetErr(w.stderr)
 	cmd, err := root.ExecuteContextC(ctx)
-	return exitCode(fromVariables(cmd.Flags(), cutShort(ctx, err)), w.stderr)
+	err = withPlaces(cmd.Flags(), cutShort(ctx, err))
+	code := exitCode(err, w.stderr)
+	w.ending.tell(ctx, cmd, w, code, err)
+	w.ending.kept.close() // it has been told there, too, what a web hook was not told
+	return code
 }
 
 func rootCommand(w world) *cobra.Command {
@@ -25,20 +37,26 @@ func rootCommand(w world) *cobra.Command {
 		Long: `chatbatch runs bulk jobs against the server REST API of Tencent Cloud Chat, inside
 one budget of calls a second, and says of every row what became of it.
 
-Every flag can be set as CHATBATCH_<FLAG> in the environment. Credentials are the
+Every flag can be set as CHATBATCH_<FLAG> in the environment, and in a configuration
+file; chatbatch config show says where each value comes from. Credentials are the
 secret key in CHATBATCH_SECRET_KEY, --secret-key-file, or a ready UserSig in
-CHATBATCH_USERSIG. To try it without a server: chatbatch demo`,
-		Version:       version(),
+CHATBATCH_USERSIG; chatbatch check tries them. To try all without a server:
+chatbatch demo`,
+		Version:       builtFrom(),
 		SilenceUsage:  true,
 		SilenceErrors: true,
 	}
+	root.SetVersionTemplate("{{.Version}}")
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return usage("%w; see: %s --help", err, cmd.CommandPath())
 	})
+	root.SetUsageFunc(usageOf(w.stdout))
+	section(root.PersistentFlags(), "Configuration", addConfig)
 	root.AddCommand(
 		marksCommand(w), unreadCommand(w), exportCommand(w), runCommand(w),
 		resumeCommand(w), retryCommand(w), reportCommand(w), runsCommand(w), simCommand(w), demoCommand(w),
-		limiterCommand(w), migrateCommand(w), submitCommand(w), workCommand(w), pauseCommand(w), cancelCommand(w),
+		limiterCommand(w), migrateCommand(w), configCommand(w), checkCommand(w), versionCommand(w), manCommand(w),
+		submitCommand(w), workCommand(w), pauseCommand(w), cancelCommand(w),
 	)
 	return root
 }
@@ -56,13 +74,4 @@ func family(cmd *cobra.Command, members ...*cobra.Command) *cobra.Command {
 	}
 	cmd.AddCommand(members...)
 	return cmd
-}
-
-// version is the module's version from the build.
-func version() string {
-	info, ok := debug.ReadBuildInfo()
-	if !ok || info.Main.Version == "" {
-		return "(unknown)"
-	}
-	return info.Main.Version
 }

@@ -33,8 +33,9 @@ those that want to send take turns.
       fields: [role, name_card]
 
 At the top stand the flags of this command, in a job those of its kind, without
-the dashes. An argument or the environment goes before the file. Names of files
-are relative to where the file lies.
+the dashes. An argument or the environment goes before the file, the configuration
+behind it; config and profile may stand at the top, too. Names of files are relative
+to where the file lies.
 
 Nothing is sent before all jobs are planned, but for the calls that list groups:
 if an input is refused, no job is run. Each job is a run of its own, with its books
@@ -55,7 +56,7 @@ func runCommand(w world) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			if err := fromEnvironment(cmd, w.getenv); err != nil {
+			if err := fromEnvironment(cmd.Flags(), w.getenv); err != nil {
 				return err
 			}
 			f.given = changed(cmd.Flags())
@@ -71,13 +72,16 @@ func runCommand(w world) *cobra.Command {
 	}
 	fs := cmd.Flags()
 	fs.SortFlags = false
-	o.server.add(fs)
-	fs.BoolVar(&o.dryRun, "dry-run", false, "read, check and plan all jobs; send nothing")
-	fs.StringVar(&o.maxBadRows, "max-bad-rows", "10%", "refuse an input with more bad rows than this: 100 or 10%")
-	o.pace.add(fs)
-	o.care.add(fs)
-	o.runs.add(fs)
-	o.output.add(fs)
+	section(fs, "App and server", o.server.add)
+	section(fs, "Input and plan", func(fs *pflag.FlagSet) {
+		fs.BoolVar(&o.dryRun, "dry-run", false, "read, check and plan all jobs; send nothing")
+		fs.StringVar(&o.maxBadRows, "max-bad-rows", "10%", "refuse an input with more bad rows than this: 100 or 10%")
+	})
+	section(fs, "Pace", o.pace.add)
+	section(fs, "Retries and guards", o.care.add)
+	section(fs, "Runs", o.runs.add)
+	section(fs, "Output and log", o.output.add)
+	section(fs, "Metrics", o.observing.add)
 	o.chunkSize = jobs.DefaultChunkSize // a job may have another one
 	return cmd
 }
@@ -93,6 +97,7 @@ type member struct {
 	ended  bool           // before, together with others that go on
 	sum    ledger.Summary // of its run
 	code   int            // how it ended
+	err    error          // of a run that did not end well; it has been printed
 }
 
 // runAll plans all jobs and then runs them side by side.
@@ -113,6 +118,7 @@ func (j *job) runAll(ctx context.Context, f *jobFile) error {
 	if err != nil {
 		return err
 	}
+	j.board.raise()
 	j.workers = 0 // as many connections as all have workers
 	for _, m := range all {
 		j.workers += m.workers
@@ -132,6 +138,7 @@ func (j *job) runAll(ctx context.Context, f *jobFile) error {
 		wg.Go(func() { m.run(ctx) })
 	}
 	wg.Wait()
+	j.board.lower()
 	return j.allEnded(all, total)
 }
 
@@ -233,6 +240,7 @@ func (m *member) endedAs(ctx context.Context, run string) error {
 	if m.ended = true; m.sum.Failed > 0 {
 		m.code = exitFailed
 	}
+	m.prog.done(m.sum.State)
 	m.log.Info("run " + run + " has ended; the others go on")
 	return nil
 }
@@ -322,6 +330,9 @@ func (j *job) member(e jobEntry, given map[string]bool, telling *sync.Mutex) (*m
 	if err := apply(e.flags, fs); err != nil {
 		return nil, err
 	}
+	if err := j.completeKind(fs); err != nil {
+		return nil, err
+	}
 	if o.dryRun != j.dryRun {
 		return nil, fmt.Errorf("line %d: dry-run is for all jobs together, not for one of them", e.line)
 	}
@@ -332,8 +343,9 @@ func (j *job) member(e jobEntry, given map[string]bool, telling *sync.Mutex) (*m
 		return nil, fmt.Errorf("line %d: input is missing", e.line)
 	}
 	m := &member{jobEntry: e, job: &job{
-		name: e.name, options: &o, w: j.w, log: j.log.With("job", e.name), store: j.store, flags: fs, telling: telling,
+		name: e.name, options: &o, w: j.w, logs: j.logs.of(e.name), board: j.board, store: j.store, flags: fs, config: j.config, observer: j.observer, telling: telling,
 	}}
+	m.prog = j.board.add(e.name, m.logs)
 	return m, m.checkExport(e.kind, e.input)
 }
 
@@ -364,9 +376,12 @@ func (m *member) run(ctx context.Context) {
 	}
 	err := cutShort(ctx, m.work(ctx, m.begun))
 	m.sum = m.begun.sum
+	m.prog.done(m.sum.State)
 	m.telling.Lock()
 	defer m.telling.Unlock()
 	if err != nil {
-		m.code = exitCode(m.named(err), m.w.stderr)
+		m.err = m.named(err)
+		m.keepError(err)
+		m.code = exitCode(m.err, m.w.stderr)
 	}
 }

@@ -91,7 +91,7 @@ func runsShowCommand(w world) *cobra.Command {
 			return err
 		}
 		defer l.Close()
-		return show(ctx, w.stdout, l, w)
+		return errors.Join(show(ctx, w.stdout, l, w), showPace(ctx, w.stdout, l, w))
 	})
 }
 

@@ -59,11 +59,16 @@ func TestMain(m *testing.M) {
 //	next N              do what the last "next:" line of stderr says, by a shell;
 //	                    it ends with exit code N
 //	compact FILE        a JSON file as one line on stdout
+//	get URL             what a server answers, on stdout
 //	mode OCTAL FILE…    rights of files
 //	until REGEXP COMMAND…
 //	                    do the command again and again until its stdout has that
 //	interrupt           SIGINT to the command in the background; after wait,
 //	exited N            that one ended with exit code N
+//	hook [ANSWER]       a web hook at $HOOK_URL; it answers with ok, with another
+//	                    status, or with status 200 and a text
+//	told N              it has got exactly N messages since the last "told", on
+//	                    stdout, one a line
 func TestScript(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir:                 "../../testdata/script",
@@ -72,6 +77,7 @@ func TestScript(t *testing.T) {
 		Setup: func(env *testscript.Env) error {
 			env.Setenv("GORACE", goRace)
 			env.Setenv("XDG_STATE_HOME", filepath.Join(env.WorkDir, "state"))
+			env.Setenv("XDG_CONFIG_HOME", filepath.Join(env.WorkDir, "config"))
 			rosters, err := filepath.Abs("../../testdata/rosters")
 			if err != nil {
 				return err
@@ -92,7 +98,7 @@ func scriptCommands() map[string]scriptCommand {
 		"hold": hold, "release": release, "marks": marks, "address": address, "newest": newest,
 		"next": next, "compact": compact, "mode": mode, "interrupt": interrupt, "exited": exited,
 		"asked": asked, "unread": unread, "table": tableOf, "until": until, "busiest": busiest,
-		"pack": pack, "encode": encode, "decode": decode,
+		"pack": pack, "encode": encode, "decode": decode, "hook": hook, "told": toldOf, "get": getURL,
 	}
 }
 
@@ -106,8 +112,9 @@ type stage struct {
 	proxy    *pgtest.Proxy // the way to it
 
 	mu      sync.Mutex
-	touched []string      // under mu
-	asked   []string      // under mu
+	touched []string // under mu
+	asked   []string // under mu
+	hook    *webHook
 	held    chan struct{} // under mu; answers wait until it is closed; nil: they do not
 }
 
@@ -296,6 +303,22 @@ func until(ts *testscript.TestScript, neg bool, args []string) {
 			ts.Fatalf("it does not come: %s", args[0])
 		}
 	}
+}
+
+func getURL(ts *testscript.TestScript, neg bool, args []string) {
+	if len(args) != 1 {
+		ts.Fatalf("usage: get URL")
+	}
+	answer, err := http.Get(args[0])
+	if neg != (err != nil) {
+		ts.Fatalf("got %v", err)
+	}
+	if err != nil {
+		return
+	}
+	defer answer.Body.Close()
+	_, err = io.Copy(ts.Stdout(), answer.Body)
+	ts.Check(err)
 }
 
 func marks(ts *testscript.TestScript, neg bool, args []string) {

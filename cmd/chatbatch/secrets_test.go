@@ -111,7 +111,7 @@ func leave(t *testing.T, server http.Handler, credential, limiter string) {
 	if err := os.WriteFile(name, []byte(roster.String()), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	env := map[string]string{"XDG_STATE_HOME": filepath.Join(dir, "state"), "CHATBATCH_LOG_LEVEL": "debug"}
+	env := map[string]string{"XDG_STATE_HOME": filepath.Join(dir, "state"), "CHATBATCH_LOG_LEVEL": "debug", "CHATBATCH_LOG_FILE": filepath.Join(dir, "log")}
 	secrets := []string{knownKey}
 	if credential == "key" {
 		env["CHATBATCH_SECRET_KEY"] = knownKey
@@ -198,6 +198,11 @@ func (s *spy) listen(t *testing.T) string {
 
 // search looks for any larger part of a secret in all that was left and said.
 func (s *spy) search(t *testing.T, dir string, said map[string]string, secrets []string) {
+	s.searchIn(t, dir, 30, said, secrets)
+}
+
+// searchIn is search in a directory where at least least files are.
+func (s *spy) searchIn(t *testing.T, dir string, least int, said map[string]string, secrets []string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.handler != nil && len(s.sigs) == 0 {
@@ -223,7 +228,7 @@ func (s *spy) search(t *testing.T, dir string, said map[string]string, secrets [
 		parts.find(t, filepath.Base(path), string(b))
 		return err
 	})
-	if err != nil || files < 30 {
+	if err != nil || files < least {
 		t.Errorf("%d files, %v", files, err)
 	}
 }

@@ -37,6 +37,9 @@ type connection struct {
 
 func (c *connection) close() error { return c.limiter.Close() }
 
+// isSim says that the API is the simulator in this process.
+func (c *connection) isSim() bool { return strings.HasPrefix(c.name, simEndpoint) }
+
 // where returns the endpoint that the flags mean.
 func (o *server) where() (string, error) {
 	switch {
@@ -69,6 +72,18 @@ func (o *server) where() (string, error) {
 // connect makes the client for a run on endpoint, and its limiter. doing is what
 // others see of this process who look at the limiter.
 func (j *job) connect(ctx context.Context, doing, endpoint string) (*connection, error) {
+	c, err := j.client(ctx, endpoint)
+	if err != nil {
+		return nil, err
+	}
+	if c.limiter, err = j.newLimiter(ctx, doing, c.chat, c.isSim()); err != nil {
+		return nil, err
+	}
+	return c, nil
+}
+
+// client makes a connection that has no limiter yet.
+func (j *job) client(ctx context.Context, endpoint string) (*connection, error) {
 	c := &connection{name: endpoint, chat: &chat.Client{
 		Endpoint: endpoint, SDKAppID: j.sdkAppID, Identifier: j.identifier, Timeout: j.timeout,
 	}}
@@ -84,9 +99,6 @@ func (j *job) connect(ctx context.Context, doing, endpoint string) (*connection,
 	}
 	if err := c.chat.Check(); err != nil {
 		return nil, usage("%w", err)
-	}
-	if c.limiter, err = j.newLimiter(ctx, doing, c.chat, sim); err != nil {
-		return nil, err
 	}
 	return c, nil
 }

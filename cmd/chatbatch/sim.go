@@ -31,7 +31,7 @@ testdata/scenarios in the source. It serves until it is interrupted and then
 says what it has seen.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if err := fromEnvironment(cmd, w.getenv); err != nil {
+			if _, err := completeFlags(cmd, w); err != nil {
 				return err
 			}
 			sim, _, err := newSimulator(cmd.Context(), scenario, chatsim.Scenario{Open: true})

@@ -33,6 +33,8 @@ type source struct {
 	list func(context.Context, io.Writer) error
 	dir  string // for what list writes
 
+	prog *progress // is told how much is read; nil: nobody is
+
 	sha256 string // of its bytes, once identify has returned
 	seed   maphash.Seed
 	sum    uint64 // of the same bytes: SHA-256 is slow to take twice
@@ -86,7 +88,7 @@ func (s *source) identify(ctx context.Context) error {
 	}
 	var quick maphash.Hash
 	strong := sha256.New()
-	if _, err := io.Copy(io.MultiWriter(strong, &quick), reader{ctx, s.file}); err != nil {
+	if _, err := io.Copy(io.MultiWriter(strong, &quick), s.reader(ctx)); err != nil {
 		return fmt.Errorf("read %s: %w", s.name, err)
 	}
 	s.sha256, s.seed, s.sum = hex.EncodeToString(strong.Sum(nil)), quick.Seed(), quick.Sum64()
@@ -179,9 +181,9 @@ func (s *source) fromStart(ctx context.Context) (io.Reader, error) {
 		return nil, fmt.Errorf("read %s: %w", s.name, err)
 	}
 	if s.sha256 == "" {
-		return reader{ctx, s.file}, nil
+		return s.reader(ctx), nil
 	}
-	c := &checked{r: reader{ctx, s.file}, source: s}
+	c := &checked{r: s.reader(ctx), source: s}
 	c.sum.SetSeed(s.seed)
 	return c, nil
 }
@@ -197,10 +199,11 @@ func (s *source) listed(ctx context.Context) (io.Reader, error) {
 	if err := errors.Join(s.list(ctx, b), b.Flush()); err != nil {
 		return nil, err
 	}
+	s.prog.enter(plans)
 	if _, err := f.Seek(0, io.SeekStart); err != nil {
 		return nil, fmt.Errorf("read %s: %w", s.name, err)
 	}
-	return reader{ctx, f}, nil
+	return s.reader(ctx), nil
 }
 
 // format is the format of the input: by its name, or by its first byte where
@@ -243,6 +246,11 @@ func (c *checked) Read(p []byte) (int, error) {
 type reader struct {
 	ctx context.Context
 	r   io.Reader
+}
+
+// reader reads the file from where it is.
+func (s *source) reader(ctx context.Context) io.Reader {
+	return s.prog.count(reader{ctx, s.file})
 }
 
 func (r reader) Read(p []byte) (int, error) {

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"strings"
@@ -62,6 +63,7 @@ func submitKind(w world, kind, arg, short string) *cobra.Command {
 			if err != nil {
 				return err
 			}
+			j.onlooker = true
 			if len(args) != 1 {
 				return usage("give one %s, a file or - for stdin; see: %s --help", arg, cmd.CommandPath())
 			}
@@ -70,13 +72,15 @@ func submitKind(w world, kind, arg, short string) *cobra.Command {
 	}
 	fs := cmd.Flags()
 	fs.SortFlags = false
-	o.addSome(fs, (&o.server).add, "sdkappid", "identifier", "region", "endpoint")
-	o.addKind(kinds()[kind], fs)
-	o.addSome(fs, o.pace.add)
-	o.addSome(fs, o.care.add, "max-errors")
-	o.runs.add(fs)
-	addWait(fs, &wait)
-	o.output.add(fs)
+	section(fs, "App and server", func(fs *pflag.FlagSet) {
+		o.addSome(fs, o.server.add, "sdkappid", "identifier", "region", "endpoint")
+	})
+	section(fs, "Input and plan", func(fs *pflag.FlagSet) { o.addKind(kinds()[kind], fs) })
+	section(fs, "Guards", func(fs *pflag.FlagSet) { o.addSome(fs, o.care.add, "max-errors") })
+	section(fs, "Runs", o.runs.add)
+	section(fs, "Many hosts", func(fs *pflag.FlagSet) { addWait(fs, &wait) })
+	section(fs, "Output and log", o.output.add)
+	o.addSome(fs, o.pace.add)           // none: they are the hosts'
 	setDefault(fs, "if-locked", "wait") // who plans it is done soon
 	if kinds()[kind].rows {
 		setDefault(fs, "chunk-size", fmt.Sprint(submitChunk))
@@ -107,6 +111,7 @@ func setDefault(fs *pflag.FlagSet, name, text string) {
 // submit plans a run of a kind over an input and gives it to the hosts, unless this very
 // command has done so and the run has not ended.
 func (j *job) submit(ctx context.Context, kind, name string, wait bool) error {
+	j.prog = j.board.add(doing("submit "+kind, name), j.logs)
 	if j.dryRun {
 		return j.planOnly(ctx, kind, name)
 	}
@@ -225,13 +230,14 @@ func (j *job) giveOut(ctx context.Context, m ledger.Meta, wait bool) error {
 		return err
 	case released:
 		j.log.Info("run " + m.Run + " is given to the hosts that work for its app")
-		return nil
+	default:
+		j.log.Info("run " + m.Run + " is with the hosts already")
+		if wait {
+			err = j.store.database.Wait(ctx, m.Run)
+		}
 	}
-	j.log.Info("run " + m.Run + " is with the hosts already")
-	if wait {
-		return j.store.database.Wait(ctx, m.Run)
-	}
-	return nil
+	// If all its rows are bad, there is nothing for them to do.
+	return errors.Join(err, j.store.database.Finish(ctx, m.Run))
 }
 
 // sayGiven prints which run was submitted, and how to go on.

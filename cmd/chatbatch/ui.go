@@ -2,16 +2,11 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"io"
-	"log"
 	"net"
 	"net/http"
 	"net/netip"
 	"os"
-	"sync"
-	"time"
 
 	"github.com/spf13/pflag"
 
@@ -27,14 +22,6 @@ type showing struct {
 func (o *showing) add(fs *pflag.FlagSet) {
 	fs.StringVar(&o.uiAddr, "ui", "", "serve a page with the runs, hosts and failures of the ledger, live, on this HOST:PORT; without HOST on 127.0.0.1")
 }
-
-// How long somebody who looks at the page may take.
-const (
-	uiAskTime    = 5 * time.Second
-	uiAnswerTime = 30 * time.Second
-	uiIdleTime   = time.Minute
-	uiPartTime   = 2 * time.Second // for answers under way when the command ends
-)
 
 // withPage calls do, and shows the fleet meanwhile if that is wanted.
 func (j *job) withPage(ctx context.Context, addr, who string, do func() error) error {
@@ -100,51 +87,18 @@ func budgetsShown(fleet []limiter.FleetBudget, err error) (all []ui.Budget, _ er
 	return all, err
 }
 
-// A pageServer serves the page.
-type pageServer struct {
-	http.Server
-	served sync.WaitGroup
-}
-
 // servePage serves the page until it is closed. It returns when others can ask.
-func (j *job) servePage(ctx context.Context, addr string, page http.Handler) (*pageServer, error) {
-	host, port, err := net.SplitHostPort(addr)
-	if err != nil || port == "" {
-		return nil, usage("--ui %q: it is HOST:PORT, or :PORT for 127.0.0.1", addr)
-	}
-	if host == "" {
-		host = "127.0.0.1" // rows are people's data
-	}
-	var config net.ListenConfig
-	l, err := config.Listen(ctx, "tcp", net.JoinHostPort(host, port))
+func (j *job) servePage(ctx context.Context, addr string, page http.Handler) (*sideServer, error) {
+	s, err := serveBeside(ctx, "ui", addr, "the page of the fleet is", page, j.log)
 	if err != nil {
-		return nil, usage("--ui %s: %w", addr, err)
+		return nil, err
 	}
-	s := &pageServer{Server: http.Server{
-		Handler: page, ReadTimeout: uiAskTime, WriteTimeout: uiAnswerTime, IdleTimeout: uiIdleTime, MaxHeaderBytes: 16 << 10,
-		ErrorLog: log.New(io.Discard, "", 0), // what strangers send wrongly is no concern of the runs'
-	}}
-	s.served.Go(func() {
-		if err := s.Serve(l); !errors.Is(err, http.ErrServerClosed) {
-			j.log.Warn("the page of the fleet is not served any more: " + err.Error())
-		}
-	})
-	j.log.Info("the page of the fleet is at http://" + l.Addr().String() + "/")
-	if at, ok := l.Addr().(*net.TCPAddr); ok && !at.IP.IsLoopback() {
-		j.log.Warn(fmt.Sprintf("--ui %s: everybody who reaches this address sees the page without a password, and rows of people's data on it; --ui :%d is for this host alone, ssh -L brings it elsewhere",
+	j.log.Info("the page of the fleet is at http://" + s.at.String() + "/")
+	if at, ok := s.at.(*net.TCPAddr); ok && !at.IP.IsLoopback() {
+		j.log.Warn(fmt.Sprintf("--ui %s: everybody who reaches this address sees the page, without a password, and rows of people's data on it; --ui :%d is for this host alone, ssh -L brings it elsewhere",
 			addr, at.Port))
 	}
 	return s, nil
-}
-
-// close lets answers under way come to their end, and ends the server.
-func (s *pageServer) close(ctx context.Context) {
-	ctx, cancel := context.WithTimeout(ctx, uiPartTime)
-	defer cancel()
-	if s.Shutdown(ctx) != nil {
-		_ = s.Close()
-	}
-	s.served.Wait()
 }
 
 // processName is what others see of this process.

@@ -25,8 +25,8 @@ func freeAddr(t *testing.T) string {
 	return l.Addr().String()
 }
 
-// shown waits until the page at addr says all of that, tags left out.
-func shown(t *testing.T, p *process, addr string, all ...string) string {
+// pageSays waits until the page at addr says all of that, tags left out.
+func pageSays(t *testing.T, p *process, addr string, all ...string) string {
 	t.Helper()
 	text := ""
 	for end := time.Now().Add(time.Minute); time.Now().Before(end); time.Sleep(200 * time.Millisecond) {
@@ -74,23 +74,23 @@ func TestPageOfFleet(t *testing.T) {
 	env := []string{"CHATBATCH_LEDGER=" + database, "CHATBATCH_SECRET_KEY=any"}
 	host := start(t, t.TempDir(), env, nil, "work", "--endpoint", f.url, "--sdkappid", "1400000000",
 		"--identifier", "administrator", "--qps", f.qps, "--ui", addr)
-	shown(t, host, addr, "No run is being worked on", "None works on a run", "which works for app 1400000000")
+	pageSays(t, host, addr, "No run is being worked on", "None works on a run", "which works for app 1400000000")
 	other := f.host(f.server.URL())
 	p := f.submit("--wait")
-	text := shown(t, host, addr, "marks set running", "roster.csv · app 1400000000 · 2 hosts", fmt.Sprintf("(%d)", host.Process.Pid),
+	text := pageSays(t, host, addr, "marks set running", "roster.csv · app 1400000000 · 2 hosts", fmt.Sprintf("(%d)", host.Process.Pid),
 		fmt.Sprintf("(%d)", other.Process.Pid), "budget 1400000000 60 lanes", "offline_or_absent", "bad_row", "calls a second")
 	if strings.Contains(text, password) {
 		t.Errorf("it says the password:\n%s", text)
 	}
 
 	f.server.Stop(t)
-	if text = shown(t, host, addr, "The database cannot be read since", "as it was at", "roster.csv"); strings.Contains(text, password) {
+	if text = pageSays(t, host, addr, "The database cannot be read since", "as it was at", "roster.csv"); strings.Contains(text, password) {
 		t.Errorf("it says the password:\n%s", text)
 	}
 	f.server.Restart(t)
 	stdout, code := f.finished(p)
 	f.check(stdout, code)
-	text = shown(t, host, addr, "No run is being worked on", "marks set roster.csv finished")
+	text = pageSays(t, host, addr, "No run is being worked on", "marks set roster.csv finished")
 	if strings.Contains(text, "cannot be read") {
 		t.Errorf("after the end it says:\n%s", text)
 	}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -24,6 +25,8 @@ func (j *job) work(ctx context.Context, b *begun) error {
 	if err != nil {
 		return err
 	}
+	seen := j.observer.join(j.name, b)
+	defer j.observer.leave(seen)
 	if l.State() == ledger.Finished {
 		// An earlier process was killed before it could say so.
 		b.sum, err = j.books(ctx, l)
@@ -43,7 +46,8 @@ func (j *job) work(ctx context.Context, b *begun) error {
 		Kind: k.make(j.options, kindParts{b.conn.chat, l, say}), Ledger: l, Door: j.door(b.conn, meter), Workers: j.workers, Grace: j.grace,
 		MaxErrors: limit(j.maxErrors), Rows: before.Rows, Failed: before.Failed,
 	}
-	why := j.run(ctx, r, b, before)
+	j.prog.send(meter, j.toSend(r.Kind, before))
+	why := j.run(ctx, r, b)
 
 	state, code := stateAfter(why)
 	if state == "" {
@@ -53,7 +57,7 @@ func (j *job) work(ctx context.Context, b *begun) error {
 		return j.ended(ledger.Summary{}, why, code, err)
 	}
 	b.sum, err = j.books(ctx, l)
-	return j.ended(b.sum, why, code, err)
+	return j.ended(b.sum, j.toBeChecked(why, b.conn), code, err)
 }
 
 // ended is how a run with these books ends that was stopped by why, if not nil,
@@ -88,17 +92,25 @@ func (j *job) ended(sum ledger.Summary, why error, code int, err error) error {
 	return nil
 }
 
-// run runs r and says meanwhile how far it is.
-func (j *job) run(ctx context.Context, r *jobs.Runner, b *begun, before ledger.Summary) error {
+// run runs r, and keeps meanwhile what is to be known of it.
+func (j *job) run(ctx context.Context, r *jobs.Runner, b *begun) error {
 	watching, stop := context.WithCancel(ctx)
 	var wg sync.WaitGroup
-	wg.Go(func() { watch(watching, j.log, b.meter, b.lanes, before.Rows, before.Succeeded+before.Failed) })
 	wg.Go(func() { b.note(watching) })
-	wg.Go(func() { b.sampler(j.log).run(watching) })
+	wg.Go(func() { b.sampler(j.log, j.prog).run(watching) })
 	err := r.Run(ctx)
 	stop()
 	wg.Wait()
 	return err
+}
+
+// toSend is what a run has to send.
+func (j *job) toSend(k jobs.Kind, before ledger.Summary) sending {
+	s := sending{rows: before.Rows, before: before.Succeeded + before.Failed, failed: before.Failed, budget: j.rate(), calls: 1}
+	if _, each := k.(jobs.RowKind); !each {
+		s.calls = float64(before.Chunks) / float64(max(1, before.Rows-before.ByClass[jobs.ClassBadRow]-before.ByClass[jobs.ClassOverLimit]))
+	}
+	return s
 }
 
 // note keeps the newest figures of the session in the ledger, for the books of
@@ -133,6 +145,7 @@ func (b *begun) session() ledger.Session {
 // summary. They are written whatever ended the run, the end of until included.
 func (j *job) books(until context.Context, l *ledger.Ledger) (ledger.Summary, error) {
 	ctx := context.WithoutCancel(until)
+	j.prog.enter(reports)
 	if err := j.store.lodge(l.Meta().Run); err != nil {
 		return ledger.Summary{}, err
 	}
@@ -148,13 +161,22 @@ func (j *job) books(until context.Context, l *ledger.Ledger) (ledger.Summary, er
 	if err != nil {
 		return sum, err
 	}
-	if j.telling != nil {
+	if j.telling == nil {
+		j.w.ending.summary = sum
+	} else {
 		j.telling.Lock()
 		defer j.telling.Unlock()
+	}
+	j.keepEnd(m, sum, published)
+	if j.telling == nil {
+		j.board.lower()
 	}
 	if !j.quiet {
 		// The files are there; that nobody can be shown them is no reason to fail.
 		_ = show(ctx, j.w.stderr, l, j.w)
+		if j.telling == nil {
+			_ = showPace(ctx, j.w.stderr, l, j.w)
+		}
 		if published != "" {
 			fmt.Fprintln(j.w.stderr, published)
 		}
@@ -178,6 +200,19 @@ func (j *job) books(until context.Context, l *ledger.Ledger) (ledger.Summary, er
 	return sum, l.Reported(ctx)
 }
 
+// keepEnd keeps in the log file what stderr shows as tables.
+func (j *job) keepEnd(m ledger.Meta, s ledger.Summary, published string) {
+	about := []any{"state", s.State, "rows", s.Rows, "succeeded", s.Succeeded, "failed", s.Failed, "unprocessed", s.Unprocessed,
+		"calls", s.Calls, "retries", s.Retries, "seconds", math.Round(s.Seconds*10) / 10, "files", j.store.Path(m.Run)}
+	if published != "" {
+		about = append(about, "published", published)
+	}
+	if next := j.next(m, s); next.Command != "" {
+		about = append(about, "next", next.Command)
+	}
+	j.file.Info("run "+m.Run+" has ended", about...)
+}
+
 // nextCommand is the end of what a run prints: where its files are, and what
 // to do next, to be pasted as it stands. Credentials are not in it, but the name of
 // their file.
@@ -192,10 +227,21 @@ func (j *job) nextCommand(m ledger.Meta, s ledger.Summary) string {
 // next is what can be done after this run.
 func (j *job) next(m ledger.Meta, s ledger.Summary) report.Next {
 	n := nextStep(j.store, j.runsDir != "", j.target, m, s)
-	if name, err := filepath.Abs(j.keyFile); j.keyFile != "" && err == nil && n.Command != "" && n.Say == "" {
-		n.Command += " --secret-key-file " + quoted(name)
+	if n.Command == "" || n.Say != "" {
+		return n
 	}
+	n.Command += j.credentials()
 	return n
+}
+
+// credentials are the arguments by which another command has those of this one, as far
+// as they are no secrets.
+func (j *job) credentials() string {
+	text := ""
+	if name, err := filepath.Abs(j.keyFile); j.keyFile != "" && err == nil && j.config.value("secret-key-file") != j.keyFile {
+		text = " --secret-key-file " + quoted(name)
+	}
+	return text + j.config.arguments()
 }
 
 // nextStep says what can be done after a run in store; named says that its

@@ -27,7 +27,7 @@ func TestSummaryThatCannotBePrinted(t *testing.T) {
 	}
 	command := func(stdout io.Writer) int {
 		args := []string{"marks", "set", roster, "--sim", "--json", "--quiet", "--runs-dir", filepath.Join(dir, "runs")}
-		return run(t.Context(), args, world{strings.NewReader(""), stdout, io.Discard, func(string) string { return "" }})
+		return run(t.Context(), args, world{stdin: strings.NewReader(""), stdout: stdout, stderr: io.Discard, getenv: func(string) string { return "" }})
 	}
 	if code := command(brokenPipe{}); code != exitStopped {
 		t.Errorf("got exit code %d, want %d", code, exitStopped)

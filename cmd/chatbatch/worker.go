@@ -46,13 +46,17 @@ func workCommand(w world) *cobra.Command {
 	}
 	fs := cmd.Flags()
 	fs.SortFlags = false
-	o.addSome(fs, o.server.add, "sdkappid", "identifier", "secret-key-file", "region", "endpoint", "timeout")
-	o.ledgers.add(fs)
-	o.pace.add(fs)
-	o.addSome(fs, o.care.add, "retries", "retry-max-elapsed", "grace", "isolate-budget")
-	o.addSome(fs, o.output.add, "log-format", "log-level")
-	page.add(fs)
-	o.addSome(fs, o.runs.add)
+	section(fs, "App and server", func(fs *pflag.FlagSet) {
+		o.addSome(fs, o.server.add, "sdkappid", "identifier", "secret-key-file", "region", "endpoint", "timeout")
+	})
+	section(fs, "Runs", o.ledgers.add)
+	section(fs, "Pace", o.pace.add)
+	section(fs, "Retries and guards", func(fs *pflag.FlagSet) {
+		o.addSome(fs, o.care.add, "retries", "retry-max-elapsed", "grace", "isolate-budget")
+	})
+	section(fs, "Output and log", func(fs *pflag.FlagSet) { o.addSome(fs, o.output.add, "log-format", "log-level", "log-file") })
+	section(fs, "Page", page.add)
+	addIfLocked(pflag.NewFlagSet("", pflag.ContinueOnError), &o.ifLocked) // its default
 	o.addSome(fs, o.input.add)
 	return cmd
 }
@@ -118,7 +122,8 @@ func (j *job) gear(conn *connection, l *ledger.Ledger) (fleet.Gear, error) {
 		return fleet.Gear{}, err
 	}
 	o := *j.options // the run's own
-	run := &job{options: &o, w: j.w, log: j.log.With("run", m.Run), store: j.store, flags: pflag.NewFlagSet("", pflag.ContinueOnError)}
+	run := &job{options: &o, w: j.w, logs: j.logs, store: j.store, flags: pflag.NewFlagSet("", pflag.ContinueOnError)}
+	run.log = j.log.With("run", m.Run)
 	if err := run.planAgain(m); err != nil {
 		return fleet.Gear{}, err
 	}
@@ -129,7 +134,7 @@ func (j *job) gear(conn *connection, l *ledger.Ledger) (fleet.Gear, error) {
 		Beside: func(ctx context.Context) {
 			var wg sync.WaitGroup
 			wg.Go(func() { b.note(ctx) })
-			b.sampler(run.log).run(ctx)
+			b.sampler(run.log, &progress{}).run(ctx)
 			wg.Wait()
 		},
 	}, nil

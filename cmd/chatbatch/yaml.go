@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"regexp"
@@ -10,6 +11,8 @@ import (
 	"strings"
 	"unicode"
 	"unicode/utf8"
+
+	"go.yaml.in/yaml/v3"
 )
 
 // readSmall reads a file of at most most bytes, or stdin for "-" if there is one.
@@ -28,6 +31,26 @@ func readSmall(ctx context.Context, name string, stdin io.Reader, most int) ([]b
 		err = fmt.Errorf("the file is larger than %d bytes", most)
 	}
 	return text, err
+}
+
+// errSecondDocument refuses a file of two documents, of which one would not be read.
+var errSecondDocument = errors.New("it has a second document (behind ---)")
+
+// parseYAML returns what a text of one document holds, nil if it holds nothing. Its
+// errors name the line.
+func parseYAML(text []byte) (*yaml.Node, error) {
+	var doc, more yaml.Node
+	in := yaml.NewDecoder(bytes.NewReader(text))
+	if err := in.Decode(&doc); err != nil && err != io.EOF {
+		return nil, notYAML(text, err)
+	}
+	if in.Decode(&more) != io.EOF {
+		return nil, errSecondDocument
+	}
+	if len(doc.Content) == 0 {
+		return nil, nil
+	}
+	return doc.Content[0], nil
 }
 
 // lineOfYAML finds the line in an error of the YAML package, anchorOfYAML an anchor,

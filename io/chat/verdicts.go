@@ -118,6 +118,7 @@ const (
 	hintSig      = "check that the UserSig is whole, or give the secret key instead"
 	hintRegion   = "check the SDKAppID, and that the region is the data centre it lives in"
 	hintVendor   = "ask the vendor's support, with the ErrorInfo and the request id"
+	hintNetwork  = "check the network, and the endpoint: it must be the API's host"
 	hintBug      = "the request was not understood: report this, with the ErrorInfo"
 )
 
@@ -297,7 +298,24 @@ func judgeTransport(te *TransportError) Ruling {
 	case te.Reason == ReasonStatus:
 		return judgeStatus(te, r)
 	}
-	return r.orStop("check the network, and the endpoint: it must be the API's host").Ruling
+	return r.orStop(hintOf(te.Reason)).Ruling
+}
+
+// hintOf says what to do when no answer comes for a reason.
+func hintOf(reason string) string {
+	switch reason {
+	case ReasonDNS:
+		return "check the name of the endpoint, and this host's name servers"
+	case ReasonConnect:
+		return "check that this host may connect there: a firewall, or a proxy that HTTPS_PROXY must name"
+	case ReasonTimeout:
+		return "check the network: a firewall that drops what it does not like, a proxy, or a server with too much to do"
+	case ReasonTLS:
+		return hintEndpoint + ", and speak TLS there; a proxy may be in the way"
+	case ReasonNotJSON:
+		return hintEndpoint + "; a proxy or a login page may answer in its place"
+	}
+	return hintNetwork
 }
 
 func judgeStatus(te *TransportError, r ruled) Ruling {
@@ -308,8 +326,10 @@ func judgeStatus(te *TransportError, r ruled) Ruling {
 		r.Verdict, r.WholeApp = Slow, true
 	case te.Status == http.StatusRequestEntityTooLarge:
 		return split(0, FailChunk, r.Meaning).Ruling
+	case te.Status == http.StatusProxyAuthRequired:
+		return stop(0, r.Meaning, "the proxy wants to know who you are: put user and password into HTTPS_PROXY, http://user:password@host:port").Ruling
 	case te.Status >= 400 && te.Status < 500 && te.Status != http.StatusRequestTimeout:
 		return stop(0, r.Meaning, hintEndpoint+"; a proxy may be in the way").Ruling
 	}
-	return r.orStop("check the network, and the endpoint: it must be the API's host").Ruling
+	return r.orStop(hintNetwork).Ruling
 }

@@ -47,6 +47,9 @@ type look interface {
 	entries(ctx context.Context, chunk int64) iter.Seq2[*entryRow, error]
 	source(ctx context.Context, num int64) (block, error) // that row num is in; errNoRecord if there is none
 	pace(ctx context.Context) iter.Seq2[Second, error]
+	latencies(ctx context.Context) iter.Seq2[windowRow, error] // without what failed
+	failing(ctx context.Context) iter.Seq2[windowRow, error]   // of one class each
+	sessionLatencies(ctx context.Context) ([]string, error)
 	kept(ctx context.Context, s Span) ([]byte, error)
 	close()
 }
@@ -111,4 +114,15 @@ type entryRow struct {
 	place                       int
 	sent, doubt, calls, retries int64
 	outcome                     []byte // nil: not settled
+}
+
+// windowRow is a part of a run's time.
+type windowRow struct {
+	second, answers int64
+	seconds         int
+	histogram       string // "": no call was answered
+	failed          map[string]int64
+
+	id    int64  // of a latency in a database
+	class string // of failed, there
 }

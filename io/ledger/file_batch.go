@@ -136,7 +136,23 @@ func (t *fileTx) save(b *batch) {
 					ELSE min(lanes, excluded.lanes) END`,
 			s.Unix, s.Calls, s.Retries, s.Refused, s.Lanes, s.Budget)
 	}
+	t.saveWindows(b)
 	t.saveStanding(b)
+}
+
+func (t *fileTx) saveWindows(b *batch) {
+	for _, w := range b.windows {
+		if w.histogram != "" {
+			t.exec("INSERT INTO latency (second, seconds, answers, histogram) VALUES (?, ?, ?, ?)", w.second, w.seconds, w.answers, w.histogram)
+		}
+		for class, rows := range w.failed {
+			t.exec(`INSERT INTO failing (second, class, rows) VALUES (?, ?, ?)
+				ON CONFLICT DO UPDATE SET rows = rows + excluded.rows`, w.second, class, rows)
+		}
+	}
+	if b.latency != "" {
+		t.exec("UPDATE session SET latency = ? WHERE id = ?", b.latency, b.l.session.Load())
+	}
 }
 
 // saveStanding writes how the run stands now.

@@ -190,27 +190,69 @@ func (v *fileLook) source(ctx context.Context, num int64) (b block, err error) {
 	return b, err
 }
 
-// pace yields nothing for the ledger of an older program.
+// pace yields nothing for the ledger of an older program; so do those below.
 func (v *fileLook) pace(ctx context.Context) iter.Seq2[Second, error] {
-	return func(yield func(Second, error) bool) {
-		if v.version < 3 {
+	const query = "SELECT second, calls, retries, refused, lanes, budget FROM pace ORDER BY second"
+	return eachRow(ctx, v, 3, query, func(rows *sql.Rows) (s Second, err error) {
+		err = rows.Scan(&s.Unix, &s.Calls, &s.Retries, &s.Refused, &s.Lanes, &s.Budget)
+		return s, err
+	})
+}
+
+func (v *fileLook) latencies(ctx context.Context) iter.Seq2[windowRow, error] {
+	const query = "SELECT second, seconds, histogram FROM latency ORDER BY second, id"
+	return eachRow(ctx, v, 5, query, func(rows *sql.Rows) (w windowRow, err error) {
+		err = rows.Scan(&w.second, &w.seconds, &w.histogram)
+		return w, err
+	})
+}
+
+func (v *fileLook) failing(ctx context.Context) iter.Seq2[windowRow, error] {
+	return eachRow(ctx, v, 5, "SELECT second, class, rows FROM failing ORDER BY second, class", func(rows *sql.Rows) (w windowRow, err error) {
+		var class string
+		var n int64
+		err = rows.Scan(&w.second, &class, &n)
+		w.failed = map[string]int64{class: n}
+		return w, err
+	})
+}
+
+func (v *fileLook) sessionLatencies(ctx context.Context) (list []string, err error) {
+	const query = "SELECT latency FROM session WHERE latency IS NOT NULL"
+	for text, err := range eachRow(ctx, v, 5, query, func(rows *sql.Rows) (text string, err error) {
+		err = rows.Scan(&text)
+		return text, err
+	}) {
+		if err != nil {
+			return nil, err
+		}
+		list = append(list, text)
+	}
+	return list, nil
+}
+
+// eachRow yields what a query comes to, as scan reads a row of it; nothing if the
+// schema is older than since.
+func eachRow[T any](ctx context.Context, v *fileLook, since int, query string, scan func(*sql.Rows) (T, error)) iter.Seq2[T, error] {
+	return func(yield func(T, error) bool) {
+		var none T
+		if v.version < since {
 			return
 		}
-		rows, err := v.conn.QueryContext(ctx, "SELECT second, calls, retries, refused, lanes, budget FROM pace ORDER BY second")
+		rows, err := v.conn.QueryContext(ctx, query)
 		if err != nil {
-			yield(Second{}, err)
+			yield(none, err)
 			return
 		}
 		defer rows.Close()
 		for rows.Next() {
-			var s Second
-			err := rows.Scan(&s.Unix, &s.Calls, &s.Retries, &s.Refused, &s.Lanes, &s.Budget)
-			if !yield(s, err) || err != nil {
+			one, err := scan(rows)
+			if !yield(one, err) || err != nil {
 				return
 			}
 		}
 		if err := rows.Err(); err != nil {
-			yield(Second{}, err)
+			yield(none, err)
 		}
 	}
 }

@@ -136,6 +136,7 @@ func (d *pgRun) save(q *pgx.Batch, b *batch) {
 	saveRecords(q, no, b.records)
 	saveSums(q, no, d.hand, b)
 	savePace(q, no, b.pace)
+	saveWindows(q, no, b)
 	if len(b.keeps) > 0 {
 		var ids []int64
 		var data [][]byte
@@ -272,5 +273,21 @@ func savePace(q *pgx.Batch, no int64, pace []Second) {
 				lanes = CASE WHEN p.budget = 0 THEN excluded.lanes WHEN excluded.budget = 0 THEN p.lanes
 					ELSE least(p.lanes, excluded.lanes) END`,
 			no, s.Unix, int64(s.Calls), int64(s.Retries), int64(s.Refused), int64(s.Lanes), int64(s.Budget))
+	}
+}
+
+func saveWindows(q *pgx.Batch, no int64, b *batch) {
+	for _, w := range b.windows {
+		if w.histogram != "" {
+			q.Queue("INSERT INTO chatbatch_latency (run, second, seconds, answers, histogram) VALUES ($1, $2, $3, $4, $5)",
+				no, w.second, int64(w.seconds), w.answers, w.histogram)
+		}
+		for class, rows := range w.failed {
+			q.Queue(`INSERT INTO chatbatch_failing AS f (run, second, class, rows) VALUES ($1, $2, $3, $4)
+				ON CONFLICT (run, second, class) DO UPDATE SET rows = f.rows + excluded.rows`, no, w.second, class, rows)
+		}
+	}
+	if b.latency != "" {
+		q.Queue("UPDATE chatbatch_session SET latency = $3 WHERE run = $1 AND id = $2", no, b.l.session.Load(), b.latency)
 	}
 }

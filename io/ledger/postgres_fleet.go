@@ -148,10 +148,10 @@ func (p *Postgres) Cancel(ctx context.Context, run string) (changed bool, err er
 	return changed, p.explain(ctx, err)
 }
 
-// Finish finishes a run of many hosts if every chunk of it is settled.
+// Finish finishes a run of many hosts, "" is all of them, if every chunk of it is settled.
 func (p *Postgres) Finish(ctx context.Context, run string) error {
 	return p.exec(ctx, `UPDATE chatbatch_run r SET state = 'finished', told = NOT waited
-		WHERE run = $1 AND state = 'running' AND fleet > 0
+		WHERE ($1 = '' OR run = $1) AND state = 'running' AND fleet > 0
 			AND chunks = (SELECT coalesce(sum(settled), 0) FROM chatbatch_books WHERE run = r.no)`, run)
 }
 

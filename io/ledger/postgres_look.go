@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"math"
 	"strconv"
 	"strings"
 
@@ -205,24 +206,60 @@ func (v *pgLook) source(ctx context.Context, num int64) (b block, err error) {
 }
 
 func (v *pgLook) pace(ctx context.Context) iter.Seq2[Second, error] {
-	return func(yield func(Second, error) bool) {
-		after := int64(-1 << 62)
+	const query = `SELECT second, calls, retries, refused, lanes, budget FROM chatbatch_pace
+		WHERE run = $1 AND second > $2 ORDER BY second LIMIT $3`
+	return paged(ctx, v, query, []any{int64(math.MinInt64)}, func(row pgx.CollectableRow) (s Second, err error) {
+		err = row.Scan(&s.Unix, &s.Calls, &s.Retries, &s.Refused, &s.Lanes, &s.Budget)
+		return s, err
+	}, func(s Second) []any { return []any{s.Unix} })
+}
+
+func (v *pgLook) latencies(ctx context.Context) iter.Seq2[windowRow, error] {
+	const query = `SELECT second, id, seconds, histogram FROM chatbatch_latency
+		WHERE run = $1 AND (second, id) > ($2, $3) ORDER BY second, id LIMIT $4`
+	return paged(ctx, v, query, []any{int64(math.MinInt64), int64(0)}, func(row pgx.CollectableRow) (w windowRow, err error) {
+		err = row.Scan(&w.second, &w.id, &w.seconds, &w.histogram)
+		return w, err
+	}, func(w windowRow) []any { return []any{w.second, w.id} })
+}
+
+func (v *pgLook) failing(ctx context.Context) iter.Seq2[windowRow, error] {
+	const query = `SELECT second, class, rows FROM chatbatch_failing
+		WHERE run = $1 AND (second, class) > ($2, $3) ORDER BY second, class LIMIT $4`
+	return paged(ctx, v, query, []any{int64(math.MinInt64), ""}, func(row pgx.CollectableRow) (w windowRow, err error) {
+		var n int64
+		err = row.Scan(&w.second, &w.class, &n)
+		w.failed = map[string]int64{w.class: n}
+		return w, err
+	}, func(w windowRow) []any { return []any{w.second, w.class} })
+}
+
+func (v *pgLook) sessionLatencies(ctx context.Context) ([]string, error) {
+	rows, err := v.conn.Query(ctx, "SELECT latency FROM chatbatch_session WHERE run = $1 AND latency IS NOT NULL", v.d.no)
+	if err != nil {
+		return nil, v.said(ctx, err)
+	}
+	list, err := pgx.CollectRows(rows, pgx.RowTo[string])
+	return list, v.said(ctx, err)
+}
+
+// paged yields what a query comes to, some rows at a time: those behind the key after,
+// which is that of the last one before.
+func paged[T any](ctx context.Context, v *pgLook, query string, after []any, scan pgx.RowToFunc[T], key func(T) []any) iter.Seq2[T, error] {
+	return func(yield func(T, error) bool) {
 		for {
-			rows, err := v.conn.Query(ctx, `SELECT second, calls, retries, refused, lanes, budget FROM chatbatch_pace
-				WHERE run = $1 AND second > $2 ORDER BY second LIMIT $3`, v.d.no, after, int64(pageBare))
-			var page []Second
+			rows, err := v.conn.Query(ctx, query, append(append([]any{v.d.no}, after...), int64(pageBare))...)
+			var page []T
 			if err == nil {
-				page, err = pgx.CollectRows(rows, func(row pgx.CollectableRow) (s Second, err error) {
-					err = row.Scan(&s.Unix, &s.Calls, &s.Retries, &s.Refused, &s.Lanes, &s.Budget)
-					return s, err
-				})
+				page, err = pgx.CollectRows(rows, scan)
 			}
 			if err != nil {
-				yield(Second{}, v.said(ctx, err))
+				var none T
+				yield(none, v.said(ctx, err))
 				return
 			}
-			for _, s := range page {
-				if after = s.Unix; !yield(s, nil) {
+			for _, one := range page {
+				if after = key(one); !yield(one, nil) {
 					return
 				}
 			}

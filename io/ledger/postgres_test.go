@@ -9,7 +9,6 @@ import (
 	"sync"
 	"testing"
 	"time"
-
 )
 
 // What is migrated is migrated once, whoever does it and how often.
@@ -163,6 +162,9 @@ func TestPostgresRemove(t *testing.T) {
 		keep(t, l, "members")
 		must(t, l.SettleEntry(ctx, 2, 0, Outcome{Class: "refused"}, Cost{1, 0}))
 		must(t, l.AddPace(ctx, []Second{{Unix: 7, Calls: 1}}))
+		trip := &Latency{}
+		trip.Add(time.Millisecond)
+		must(t, l.AddWindows(ctx, []Window{{Unix: 7, Seconds: 10, Latency: trip, Failed: map[string]int64{"refused": 1}}}, trip))
 		must(t, l.Close())
 	}
 	rows := func(table string) (n int) {

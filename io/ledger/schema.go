@@ -18,12 +18,14 @@ import (
 const (
 	fileName      = "ledger.db"
 	applicationID = 0x63626c67 // "cblg"
-	version       = 4          // of the schema
+	version       = 5          // of the schema
 )
 
 // schemas. A new ledger goes through all of them, one of an older version
 // through those that it lacks: both come out alike.
-func schemas() [version]string { return [...]string{schemaOne, schemaTwo, schemaThree, schemaFour} }
+func schemas() [version]string {
+	return [...]string{schemaOne, schemaTwo, schemaThree, schemaFour, schemaFive}
+}
 
 // schemaOne is version 1. What changes while a run goes on (progress, books, tally, session) is
 // kept apart from what does not, since SQLite writes a row as a whole.
@@ -137,6 +139,26 @@ ALTER TABLE session ADD COLUMN refused INTEGER NOT NULL DEFAULT 0;
 // what they belong to; see [seal].
 const schemaFour = `
 ALTER TABLE run ADD COLUMN sum INTEGER NOT NULL DEFAULT 0; -- CRC-32C of meta; 0: not known
+`
+
+// schemaFive adds how long calls took, and when rows failed: in windows of time that
+// begin in a second. Several may begin in the same one.
+const schemaFive = `
+CREATE TABLE latency (
+	id        INTEGER PRIMARY KEY,
+	second    INTEGER NOT NULL, -- Unix
+	seconds   INTEGER NOT NULL, -- how long the window is
+	answers   INTEGER NOT NULL, -- that were counted
+	histogram TEXT NOT NULL     -- of microseconds; HdrHistogram, V2 compressed, base64
+) STRICT;
+CREATE INDEX latency_second ON latency (second);
+CREATE TABLE failing ( -- rows
+	second INTEGER NOT NULL, -- Unix
+	class  TEXT NOT NULL,
+	rows   INTEGER NOT NULL,
+	PRIMARY KEY (second, class)
+) STRICT, WITHOUT ROWID;
+ALTER TABLE session ADD COLUMN latency TEXT; -- histogram of all its calls; NULL: not known
 `
 
 func wrongVersion(v int) error {

@@ -34,6 +34,7 @@ type Summary struct {
 	MaxCallsInOneSecond int              `json:"max_calls_in_one_second"`
 	Superseded          int64            `json:"superseded,omitempty"`            // rows that a later row of the same account replaced; their outcome is its
 	Refused             int64            `json:"refused_for_frequency,omitempty"` // calls that the server refused for their frequency
+	Latency             *Quantiles       `json:"latency_ms,omitempty"`            // of calls that were answered; nil: not known
 }
 
 // View is a ledger as it stood at one moment, however it goes on. It keeps what has
@@ -73,6 +74,9 @@ func (v *View) Summary(ctx context.Context) (Summary, error) {
 	if err == nil {
 		s.enterSums(sums)
 		err = v.tally(ctx, &s)
+	}
+	if err == nil {
+		s.Latency, err = v.latency(ctx)
 	}
 	return s, v.l.fail("read the books", err)
 }

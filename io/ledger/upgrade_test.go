@@ -29,6 +29,7 @@ func tablesOf(t *testing.T, path string) (all []string) {
 
 // undone is what takes a schema back to the version before it.
 var undone = map[int][]string{
+	5: {"DROP TABLE latency", "DROP TABLE failing", "ALTER TABLE session DROP COLUMN latency"},
 	4: {"ALTER TABLE run DROP COLUMN sum"},
 	3: {"DROP TABLE pace", "ALTER TABLE session DROP COLUMN refused"},
 	2: {
@@ -109,6 +110,9 @@ func oldLedgerIsReadAsItIs(t *testing.T, s Store) {
 	if list := paceOf(t, v); len(list) != 0 {
 		t.Errorf("pace: got %+v", list)
 	}
+	if list := windowsOf(t, v); len(list) != 0 || sum.Latency != nil {
+		t.Errorf("windows: got %+v, latency %+v", list, sum.Latency)
+	}
 	groups, err := v.Groups(t.Context())
 	must(t, err)
 	diff(t, "groups", groups, []GroupBooks{{"g1", 3, 0, 0, 3}, {"g2", 3, 2, 1, 0}})
@@ -145,8 +149,12 @@ func oldLedgerGoesOn(t *testing.T, s Store) {
 	span := keep(t, l, "members")
 	must(t, l.SettleWith(ctx, 1, make([]Outcome, 2), fmt.Append(nil, span), Cost{}))
 	must(t, l.AddPace(ctx, []Second{{Unix: 7, Calls: 1}}))
+	must(t, l.AddWindows(ctx, []Window{{Unix: 7, Seconds: 1, Latency: took(3 * time.Millisecond)}}, took(3*time.Millisecond)))
 	must(t, l.End(ctx, Finished, Session{Refused: 2}))
 	sum := summaryOf(t, l)
+	if sum.Latency == nil || len(windowsNow(t, l)) != 1 {
+		t.Errorf("got latency %+v", sum.Latency)
+	}
 	if sum.Succeeded != 3 || sum.Failed != 5 || sum.Calls != 3 || sum.Refused != 2 {
 		t.Errorf("got %+v", sum)
 	}
@@ -178,7 +186,7 @@ func upgradeIsOneStep(t *testing.T, s Store) {
 	before := tablesOf(t, path)
 	db, err := sql.Open("sqlite", path)
 	must(t, err)
-	_, err = db.Exec("ALTER TABLE run ADD COLUMN sum TEXT") // in the way of the last step
+	_, err = db.Exec("ALTER TABLE session ADD COLUMN latency TEXT") // in the way of the last step
 	must(t, errors.Join(err, db.Close()))
 	if l, err := s.Open(t.Context(), "r1"); err == nil {
 		l.Close()
@@ -186,7 +194,7 @@ func upgradeIsOneStep(t *testing.T, s Store) {
 	}
 	db, err = sql.Open("sqlite", path)
 	must(t, err)
-	_, err = db.Exec("ALTER TABLE run DROP COLUMN sum")
+	_, err = db.Exec("ALTER TABLE session DROP COLUMN latency")
 	must(t, errors.Join(err, db.Close()))
 	diff(t, "tables", tablesOf(t, path), before)
 	l, err := s.Open(t.Context(), "r1")

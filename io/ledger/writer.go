@@ -65,6 +65,8 @@ type batch struct {
 	ended   bool   // this batch ends the session
 	beats   []beatRow
 	pace    []Second
+	windows []windowRow
+	latency string    // of all calls of the session so far; "": as before
 	keeps   []keptRow // what was fetched, where it lies among the records
 	dropped bool      // what was fetched is no longer needed
 }

@@ -8,11 +8,12 @@ import (
 	"errors"
 	"maps"
 	"net"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
+	"unicode"
+	"unicode/utf8"
 
 	"github.com/jackc/pgx/v5/pgconn"
 )
@@ -172,7 +173,13 @@ type Site struct {
 	onlyTLS bool // no connection is made without it
 }
 
-var plainName = regexp.MustCompile(`^[\pL\pN_.:,/\[\]-]{0,255}$`)
+// plainName says that a name has only what names usually have. (As a regular
+// expression with {0,255} it took 10 MB and 40 ms at each start of the program.)
+func plainName(name string) bool {
+	return utf8.RuneCountInString(name) <= 255 && !strings.ContainsFunc(name, func(r rune) bool {
+		return !unicode.IsLetter(r) && !unicode.IsNumber(r) && !strings.ContainsRune("_.:,/[]-", r)
+	})
+}
 
 // SiteOf is what may be said of the address in cfg.
 func SiteOf(cfg *pgconn.Config, use Use) Site {
@@ -188,7 +195,7 @@ func SiteOf(cfg *pgconn.Config, use Use) Site {
 		p.database = p.user // as the server does
 	}
 	shown := func(name string) string {
-		if plainName.MatchString(name) {
+		if plainName(name) {
 			return name
 		}
 		p.odd = true
@@ -196,7 +203,7 @@ func SiteOf(cfg *pgconn.Config, use Use) Site {
 	}
 	p.user, p.database, p.hosts = shown(p.user), shown(p.database), shown(p.hosts)
 	for value := range maps.Values(cfg.RuntimeParams) {
-		p.odd = p.odd || !plainName.MatchString(value) // for what the server says of it
+		p.odd = p.odd || !plainName(value) // for what the server says of it
 	}
 	return p
 }

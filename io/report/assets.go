@@ -15,8 +15,8 @@ var (
 	pageHTML string
 	//go:embed web/page.css
 	pageCSS string
-	//go:embed web/pace.js
-	paceJS string
+	//go:embed web/charts.js
+	chartsJS string
 	//go:embed web/groups.js
 	groupsJS string
 	//go:embed web/rows.js

@@ -3,6 +3,8 @@ package report
 import (
 	"bytes"
 	"fmt"
+	"math"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"strings"
@@ -27,6 +29,7 @@ func TestHostileTextIsInert(t *testing.T) {
 		wants(b, fmt.Sprintf("document.getElementById('rows').textContent.includes(%q)", text), true)
 	}
 	wants(b, `/[\u0000-\u0008\u202a-\u202e\u2066-\u2069\u2028]/.test(document.body.textContent)`, false)
+	wants(b, fmt.Sprintf("document.getElementById('failing').textContent.includes(%q)", evil[1]), true)
 	// The details of each row, too.
 	for _, row := range []string{"0", "5", "17"} {
 		ask[bool](b, "document.querySelectorAll('#rows .tabulator-row')["+row+"] ? (document.querySelectorAll('#rows .tabulator-row')["+row+"].click(), true) : false")
@@ -80,6 +83,8 @@ func demoRun(t *testing.T) *ledger.Ledger {
 		settleSome(t, l, g, each)
 	}
 	must(t, l.AddPace(ctx, stormyPace()))
+	windows, latency := stormyWindows()
+	must(t, l.AddWindows(ctx, windows, latency))
 	must(t, l.End(ctx, ledger.Interrupted, ledger.Session{Calls: 41230, Retries: 620, Refused: 246, Seconds: 240, MaxCallsInOneSecond: 200}))
 	return l
 }
@@ -122,6 +127,31 @@ func stormyPace() (list []ledger.Second) {
 	return list
 }
 
+// stormyWindows is the latency of that pace, and rows that failed meanwhile.
+func stormyWindows() (list []ledger.Window, session *ledger.Latency) {
+	random := rand.New(rand.NewPCG(1, 2))
+	session = &ledger.Latency{}
+	for i, s := range stormyPace() {
+		slow := 1.0
+		if i >= 60 && i < 100 {
+			slow = 4 - 3*math.Abs(float64(i-80))/20
+		}
+		w := ledger.Window{Unix: s.Unix, Seconds: 1, Latency: &ledger.Latency{}, Failed: map[string]int64{}}
+		for range s.Calls {
+			ms := 24 * slow * math.Exp(random.NormFloat64()*0.35)
+			w.Latency.Add(time.Duration(ms * float64(time.Millisecond)))
+		}
+		for k, class := range []string{"offline_or_absent", "refused", "mark_not_set", "server_error", "no_answer", "group_not_found", "no_permission", "refused_with_chunk", "invalid_group"} {
+			if n := int64(float64(30-2*k) * random.Float64() * slow / float64(k+1)); n > 0 && (k < 2 || i%(k+3) == 0) {
+				w.Failed[class] = n
+			}
+		}
+		session.Merge(w.Latency)
+		list = append(list, w)
+	}
+	return list, session
+}
+
 // A page does what its controls say, in light and dark, on a desk, a phone and paper.
 func TestPageInABrowser(t *testing.T) {
 	browser := browse(t)
@@ -146,8 +176,12 @@ func TestPageInABrowser(t *testing.T) {
 
 func usePage(b *tab, phone bool) {
 	wants(b, "document.documentElement.scrollWidth <= innerWidth", true)
-	wants(b, "document.querySelectorAll('#pace canvas').length", 1)
-	wants(b, "document.querySelector('#pace canvas').getBoundingClientRect().right <= innerWidth", true)
+	for _, id := range []string{"pace", "latency", "failing"} {
+		wants(b, "document.querySelectorAll('#"+id+" canvas').length", 1)
+		wants(b, "document.querySelector('#"+id+" canvas').getBoundingClientRect().right <= innerWidth", true)
+		// One time axis for all.
+		wants(b, "document.querySelector('#"+id+" .u-over').getBoundingClientRect().left === document.querySelector('#pace .u-over').getBoundingClientRect().left", true)
+	}
 	// Over the picture, the legend has the values.
 	ask[bool](b, `(() => {
 		const over = document.querySelector('#pace .u-over'), at = over.getBoundingClientRect();
@@ -155,6 +189,10 @@ func usePage(b *tab, phone bool) {
 		return true;
 	})()`)
 	b.until("/2026-11-22 03:12:\\d\\d.*calls a second\\s*(199|200)\\D/.test(document.querySelector('#pace .u-legend').textContent)")
+	b.until("/2026-11-22 03:12:\\d\\d.*half\\s*2\\d(\\.\\d)? ms.*99 %\\s*\\d+(\\.\\d)? ms/.test(document.querySelector('#latency .u-legend').textContent)")
+	b.until("/2026-11-22 03:12:\\d\\d.*offline_or_absent\\s*\\d+$/.test(document.querySelector('#failing .u-legend').textContent)")
+	wants(b, "Array.from(document.querySelectorAll('#failing .u-legend .u-label'), (e) => e.textContent).includes('others')", true)
+	wants(b, "document.getElementById('latency-scale').hidden", true)
 	all := ask[string](b, shownCount)
 	// Filter by text and class.
 	b.fill("rows-find", "COURSE-3,", "input")
@@ -189,6 +227,22 @@ func usePage(b *tab, phone bool) {
 	wants(b, "document.querySelector('#groups td').textContent", "@TGS#course-11")
 	ask[bool](b, "document.querySelector('#groups th:nth-child(4) button').click() === undefined")
 	wants(b, "document.querySelector('#groups th:nth-child(4)').ariaSort", "descending")
+}
+
+// Where a few calls took a hundred times as long as the others, the scale shows both; a
+// time without an answer is a gap.
+func TestLatencyScale(t *testing.T) {
+	l := planned(t, 1, 1)
+	must(t, l.AddPace(t.Context(), []ledger.Second{{Unix: 1000, Calls: 2}, {Unix: 1001, Calls: 1}, {Unix: 1010, Calls: 1}}))
+	must(t, l.AddWindows(t.Context(), []ledger.Window{
+		{Unix: 1000, Seconds: 1, Latency: calls(30, 31)}, {Unix: 1001, Seconds: 1, Latency: calls(5000)}, {Unix: 1010, Seconds: 1, Latency: calls(30)},
+	}, nil))
+	b := see(t, browse(t), pageFileOf(t, l), 1200, "light")
+	wants(b, "document.getElementById('latency-scale').hidden", false)
+	wants(b, "document.querySelectorAll('#latency canvas').length", 1)
+	wants(b, "document.getElementById('failing') === null", true)
+	shoot(b, "scale.png")
+	b.quiet()
 }
 
 // On paper the page is light, has the first rows, and nothing that scrolls.

@@ -1,6 +1,10 @@
 package report
 
-import "chatbatch/io/ledger"
+import (
+	"context"
+
+	"chatbatch/io/ledger"
+)
 
 const (
 	maxPoints = 1500 // in the curve; a longer run has points of more seconds
@@ -104,6 +108,20 @@ type drawn struct {
 	Lanes   []*int     `json:"lanes"`
 	Budget  []*int     `json:"budget"`
 	Cuts    [][2]int64 `json:"cuts"`
+
+	Trips   *trips    `json:"trips,omitempty"`   // nil: not known
+	Failing []failing `json:"failing,omitempty"` // nil: no row has failed by a call, or it is not known when
+}
+
+// drawnWith is the curve with the latency, and the rows that failed, beside it.
+func (c *curve) drawnWith(ctx context.Context, v *ledger.View) (d *drawn, err error) {
+	if d = c.drawn(); d == nil {
+		return nil, nil
+	}
+	if d.Trips, err = c.trips(ctx, v); err == nil {
+		d.Failing, err = c.failing(ctx, v)
+	}
+	return d, err
 }
 
 func (c *curve) drawn() *drawn {

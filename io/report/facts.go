@@ -3,11 +3,14 @@ package report
 import (
 	"cmp"
 	"context"
+	"fmt"
 	"html/template"
 	"path/filepath"
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/dustin/go-humanize"
 
 	"chatbatch/io/ledger"
 )
@@ -121,6 +124,33 @@ func (f *facts) PaceLine() string {
 	return strings.Replace(f.Pace.line(f.Sum), "pace: at", "At", 1)
 }
 
+// LatencyLine says the latency in words.
+func (f *facts) LatencyLine() string {
+	q := f.Sum.Latency
+	if q == nil {
+		return ""
+	}
+	return fmt.Sprintf("Of the calls that were answered half took at most %s, 95 %% at most %s, 99 %% at most %s; the longest %s",
+		tripText(q.P50), tripText(q.P95), tripText(q.P99), tripText(q.Max))
+}
+
+// UndrawnLine says how many failed rows are in no point of the curve, and why.
+func (f *facts) UndrawnLine() string {
+	n := f.Sum.Failed
+	for _, class := range f.Curve.Failing {
+		for _, rows := range class.Rows {
+			n -= rows
+		}
+	}
+	switch {
+	case n <= 0:
+		return ""
+	case n <= f.Sum.ByClass["bad_row"]+f.Sum.ByClass["over_limit"]:
+		return fmt.Sprintf(" %s more failed before any call.", humanize.Comma(n))
+	}
+	return fmt.Sprintf(" %s more failed before any call, or just before a process was killed.", humanize.Comma(n))
+}
+
 // Most is the most calls in any second.
 func (f *facts) Most() int64 { return int64(f.Sum.MaxCallsInOneSecond) }
 
@@ -162,7 +192,7 @@ func (f *facts) assemble() {
 	if f.Curve != nil {
 		f.styles.add(uPlotCSS)
 		f.scripts.add(uPlotJS)
-		f.scripts.add(paceJS)
+		f.scripts.add(chartsJS)
 		f.licences = append(f.licences, "uPlot\n"+uPlotLicence)
 	}
 	if f.Group != nil {

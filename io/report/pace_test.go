@@ -94,7 +94,7 @@ func TestPaceLine(t *testing.T) {
 				t.Errorf("got %q, want %q", got, test.want)
 			}
 			var b bytes.Buffer
-			must(t, Table(&b, sum, test.pace, nil, false))
+			must(t, Table(&b, sum, test.pace, nil, Look{}))
 			if !strings.HasSuffix(b.String(), "\n"+test.want+"\n") {
 				t.Errorf("it is not the last line of\n%s", b.String())
 			}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"html/template"
+	"math"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -92,6 +93,7 @@ var pageTemplate = sync.OnceValue(func() *template.Template {
 		"bar":     bar,
 		"utc":     utc,
 		"lasted":  lasted,
+		"trip":    tripText,
 		"rate":    func(x float64) string { return humanize.CommafWithDigits(x, 1) },
 	}).Parse(pageHTML))
 })
@@ -115,6 +117,19 @@ func lasted(seconds float64) string {
 		return fmt.Sprintf("%d min %02d s", d/time.Minute, d/time.Second%60)
 	}
 	return fmt.Sprintf("%d h %02d min", d/time.Hour, d/time.Minute%60)
+}
+
+// tripText writes milliseconds as people say them.
+func tripText(ms float64) string {
+	switch {
+	case ms < 0.995:
+		return fmt.Sprintf("%.2f ms", ms)
+	case ms < 9.95: // would be written as 10.0
+		return fmt.Sprintf("%.1f ms", ms)
+	case ms < 9995:
+		return humanize.Comma(int64(math.Round(ms))) + " ms"
+	}
+	return fmt.Sprintf("%.1f s", ms/1000)
 }
 
 // prose makes HTML of a text in which backticks stand around code.

@@ -57,6 +57,11 @@ func hostile(t *testing.T) *ledger.Ledger {
 	}
 	at := time.Date(2026, 11, 22, 3, 12, 5, 0, time.UTC).Unix()
 	must(t, l.AddPace(ctx, []ledger.Second{{Unix: at, Calls: 5, Refused: 2, Lanes: 5, Budget: 9}, {Unix: at + 1, Calls: 4, Lanes: 9, Budget: 9}}))
+	failed := map[string]int64{}
+	for _, text := range evil {
+		failed["class "+text] = 1
+	}
+	must(t, l.AddWindows(ctx, []ledger.Window{{Unix: at, Seconds: 1, Latency: calls(20), Failed: failed}}, calls(20)))
 	must(t, l.End(ctx, ledger.Finished, ledger.Session{Seconds: 2, MaxCallsInOneSecond: 5}))
 	return l
 }
@@ -218,6 +223,7 @@ func TestPageOfAnOldLedger(t *testing.T) {
 	db, err := sql.Open("sqlite", l.Path())
 	must(t, err)
 	for _, statement := range []string{
+		"DROP TABLE latency", "DROP TABLE failing", "ALTER TABLE session DROP COLUMN latency",
 		"DROP TABLE pace", "ALTER TABLE session DROP COLUMN refused", "DROP TABLE entry", "DROP INDEX chunk_lo",
 		"ALTER TABLE progress DROP COLUMN settled", "ALTER TABLE progress DROP COLUMN note",
 		"ALTER TABLE books DROP COLUMN superseded", "ALTER TABLE books DROP COLUMN kept", "ALTER TABLE run DROP COLUMN sum",

@@ -49,7 +49,10 @@ func Write(ctx context.Context, l *ledger.Ledger, dir string, next func(ledger.S
 	if err := w.paces(ctx, v, PaceFile(dir)); err != nil {
 		return sum, err
 	}
-	f := &facts{Meta: l.Meta(), Sum: sum, Pace: w.sum, Curve: w.curve.drawn()}
+	f := &facts{Meta: l.Meta(), Sum: sum, Pace: w.sum}
+	if f.Curve, err = w.curve.drawnWith(ctx, v); err != nil {
+		return sum, err
+	}
 	f.Meta.Header = w.text(f.Meta.Header)
 	if next != nil {
 		f.Next = next(sum)

@@ -356,7 +356,7 @@ func TestTable(t *testing.T) {
 		{Class: "refused", Code: 10004, Rows: 1, Line: 123456, Raw: "@TGS#1,bob,1000", Error: "two\nlines"},
 	}
 	var b bytes.Buffer
-	must(t, Table(&b, sum, Pace{}, examples, false))
+	must(t, Table(&b, sum, Pace{}, examples, Look{}))
 	want := `┌─────────────┬───────────┬─────────┐
 │ marks set   │      rows │         │
 ├─────────────┼───────────┼─────────┤
@@ -400,7 +400,7 @@ func TestTable(t *testing.T) {
 		t.Error("escape codes without color")
 	}
 	var colored bytes.Buffer
-	must(t, Table(&colored, sum, Pace{}, examples, true))
+	must(t, Table(&colored, sum, Pace{}, examples, Look{Color: true}))
 	if !strings.Contains(colored.String(), "\x1b[31mfailed\x1b[0m") || strings.Contains(colored.String(), "\x1b[33munprocessed") {
 		t.Errorf("colors: %q", colored.String())
 	}

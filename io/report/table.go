@@ -16,21 +16,47 @@ import (
 	"chatbatch/io/ledger"
 )
 
-// exampleWidth is how wide an example line is at most, in terminal cells.
-const exampleWidth = 60
+const (
+	minWidth = 40 // on a terminal with less, lines are wider than it is
+
+	// An example has so many columns in the table; with fewer it stands below.
+	minExample, maxExample = 16, 100
+
+	usualExample = 60 // where there is no terminal
+)
+
+// A Look is how something is shown to people.
+type Look struct {
+	Color   bool
+	Columns int // of the terminal; 0: it is none, and nothing depends on its width
+}
+
+func (l Look) width() int { return max(minWidth, l.Columns) }
+
+// wrap makes lines that fit.
+func (l Look) wrap(line string) string {
+	if l.Columns == 0 {
+		return line
+	}
+	var lines []string
+	for line := range strings.Lines(text.WrapSoft(line, l.width())) {
+		lines = append(lines, strings.TrimRight(line, " \n"))
+	}
+	return strings.Join(lines, "\n")
+}
 
 // Table writes what a run came to, for people: the books, the failed rows by
 // class and code with one example line each (see ledger.Examples; the list may
 // be empty), what it took, and the pace. With color, sums that ask for attention
 // stand out.
-func Table(w io.Writer, s ledger.Summary, p Pace, examples []ledger.Example, color bool) error {
-	parts := []string{booksTable(s, color)}
+func Table(w io.Writer, s ledger.Summary, p Pace, examples []ledger.Example, look Look) error {
+	parts := []string{booksTable(s, look.Color)}
 	if len(examples) > 0 {
-		parts = append(parts, failedTable(examples, color))
+		parts = append(parts, failedTable(examples, look))
 	}
-	parts = append(parts, cost(s))
+	parts = append(parts, look.wrap(cost(s)))
 	if line := p.line(s); line != "" {
-		parts = append(parts, line)
+		parts = append(parts, look.wrap(line))
 	}
 	_, err := io.WriteString(w, strings.Join(parts, "\n")+"\n")
 	return err
@@ -69,22 +95,86 @@ func booksTable(s ledger.Summary, color bool) string {
 	return t.Render()
 }
 
-func failedTable(examples []ledger.Example, color bool) string {
+func failedTable(examples []ledger.Example, look Look) string {
 	list := slices.Clone(examples)
 	slices.SortStableFunc(list, func(a, b ledger.Example) int { return cmp.Compare(b.Rows, a.Rows) })
-	t := newTable(2, 3, 4)
-	t.AppendHeader(table.Row{"failed", "code", "rows", "line", "for example"})
+	rows := [][]string{{"failed", "code", "rows", "line"}}
 	for _, e := range list {
 		code := ""
 		if e.Code != 0 {
 			code = fmt.Sprint(e.Code)
 		}
-		t.AppendRow(table.Row{paint(plain(e.Class), text.FgRed, color), code, humanize.Comma(e.Rows), e.Line, clip(e.Raw)})
-		if e.Error != "" {
-			t.AppendRow(table.Row{"", "", "", "", "  " + clip(e.Error)})
+		rows = append(rows, []string{Plain(e.Class), code, humanize.Comma(e.Rows), fmt.Sprint(e.Line)})
+	}
+	room := look.exampleRoom(rows)
+	if room < minExample {
+		return narrowTable(rows, list, look)
+	}
+	t := newTable(2, 3, 4)
+	t.AppendHeader(cells(rows[0], "for example"))
+	for i, e := range list {
+		r := rows[i+1]
+		r[0] = paint(r[0], text.FgRed, look.Color)
+		t.AppendRow(cells(r, clip(e.Raw, room)))
+		for _, line := range look.message(e.Error, room-2) {
+			t.AppendRow(table.Row{"", "", "", "", "  " + line})
 		}
 	}
 	return t.Render()
+}
+
+// narrowTable has the examples below, each on lines of its own.
+func narrowTable(rows [][]string, list []ledger.Example, look Look) string {
+	t := newTable(2, 3)
+	t.AppendHeader(cells(rows[0][:3]))
+	var below strings.Builder
+	for i, e := range list {
+		r := rows[i+1]
+		fmt.Fprintf(&below, "\n%s, line %s:\n  %s", r[0], r[3], clip(e.Raw, look.width()-2))
+		for _, line := range look.message(e.Error, look.width()-4) {
+			below.WriteString("\n    " + line)
+		}
+		r[0] = paint(r[0], text.FgRed, look.Color)
+		t.AppendRow(cells(r[:3]))
+	}
+	return t.Render() + below.String()
+}
+
+func cells(row []string, more ...string) (r table.Row) {
+	for _, c := range append(slices.Clone(row), more...) {
+		r = append(r, c)
+	}
+	return r
+}
+
+// exampleRoom is how wide the last column of a table can be, beside these.
+func (l Look) exampleRoom(rows [][]string) int {
+	if l.Columns == 0 {
+		return usualExample
+	}
+	room := l.width() - 1 - 3*(len(rows[0])+1)
+	for i := range rows[0] {
+		widest := 0
+		for _, r := range rows {
+			widest = max(widest, text.StringWidthWithoutEscSequences(r[i]))
+		}
+		room -= widest
+	}
+	return min(room, maxExample)
+}
+
+// message is an error in lines that fit, of which there are few; none of no error.
+func (l Look) message(s string, columns int) (lines []string) {
+	if s == "" {
+		return nil
+	}
+	if l.Columns == 0 {
+		return []string{clip(s, usualExample)}
+	}
+	for line := range strings.Lines(text.WrapSoft(clip(s, max(usualExample, 3*columns)), columns)) {
+		lines = append(lines, strings.TrimSpace(line))
+	}
+	return lines
 }
 
 // cost says in one line what the run took.
@@ -126,14 +216,14 @@ func percent(n, of int64) string {
 	return fmt.Sprintf("%.1f %%", p)
 }
 
-// clip makes a text that fits into a cell.
-func clip(s string) string {
-	return text.Snip(plain(s), exampleWidth, "…")
+// clip makes a text that fits into so many columns.
+func clip(s string, columns int) string {
+	return text.Snip(Plain(s), columns, "…")
 }
 
-// plain replaces what a terminal would obey instead of showing it: a row comes
+// Plain replaces what a terminal would obey instead of showing it: a row comes
 // from a file of somebody else's, an error from a server.
-func plain(s string) string {
+func Plain(s string) string {
 	return strings.Map(func(r rune) rune {
 		if r == unicode.ReplacementChar || !unicode.IsPrint(r) {
 			return '·'

@@ -23,6 +23,8 @@ type crew struct {
 	run            string
 
 	joined chan struct{}     // closed when it has joined the run
+	inHand chan struct{}     // closed when it has claimed a chunk
+	claims sync.Once         // closes inHand
 	dealt  chan ledger.Chunk // to the Runner
 	ended  chan struct{}     // closed when all is given back
 	why    error             // it ended; from ended on
@@ -40,7 +42,7 @@ type errand struct {
 
 func newCrew(w *Worker, run string) *crew {
 	return &crew{
-		w: w, run: run, joined: make(chan struct{}), dealt: make(chan ledger.Chunk), ended: make(chan struct{}),
+		w: w, run: run, joined: make(chan struct{}), inHand: make(chan struct{}), dealt: make(chan ledger.Chunk), ended: make(chan struct{}),
 		errands: map[int64]*errand{},
 	}
 }
@@ -95,16 +97,25 @@ func (c *crew) session(ctx context.Context, gear Gear) error {
 	return c.verdict(ctx, r.Run(ctx))
 }
 
+// introduceTime is how long a host waits for what another finds out. That one may have
+// settled what it had without a call, and have no more.
+const introduceTime = 30 * time.Second
+
 // introduced waits until the server is known to accept calls of the run, or until it is
 // for this host to find out: wrong credentials must cost one call, however many hosts
-// there are.
+// there are. Only a host with something to send can find out.
 func (c *crew) introduced(ctx context.Context) (ledger.Standing, error) {
-	for {
+	select {
+	case <-c.inHand:
+	case <-ctx.Done():
+		return ledger.Standing{}, context.Cause(ctx)
+	}
+	for since := time.Now(); ; {
 		first, known, err := c.w.Store.Introduce(ctx, c.run, c.SessionID())
 		if err != nil {
 			return ledger.Standing{}, err
 		}
-		if first || known {
+		if first || known || time.Since(since) > introduceTime {
 			return c.w.Store.Standing(ctx, c.run)
 		}
 		select {
@@ -130,7 +141,7 @@ func (c *crew) verdict(ctx context.Context, err error) error {
 		state, guarded = ledger.Refused, true
 	}
 	switch {
-	case guarded && (guard == nil || !guard.Host):
+	case guarded && (guard == nil || !c.ofHost(ctx, guard)):
 		if _, err2 := c.w.Store.Halt(context.WithoutCancel(ctx), c.run, state, err.Error()); err2 != nil {
 			c.say(ctx, err2)
 			return err2
@@ -144,6 +155,16 @@ func (c *crew) verdict(ctx context.Context, err error) error {
 	}
 	c.say(ctx, err)
 	return err
+}
+
+// ofHost says whether it is this host that a guard is about: others may well go on. Where
+// the server answers them, a host that it never answers is at fault itself.
+func (c *crew) ofHost(ctx context.Context, g *jobs.GuardError) bool {
+	if !g.Silent {
+		return g.Host
+	}
+	s, err := c.w.Store.Standing(context.WithoutCancel(ctx), c.run)
+	return g.Host || err == nil && s.Known
 }
 
 // say says what went wrong here.
@@ -228,6 +249,7 @@ func (c *crew) errand(ctx context.Context, job *river.Job[chunkArgs]) error {
 	if err != nil {
 		return c.endedOr(err)
 	}
+	c.claims.Do(func() { close(c.inHand) })
 	select {
 	case c.dealt <- chunk:
 	case <-c.ended:

@@ -126,7 +126,8 @@ type atOnce struct{}
 // NextRetry is now.
 func (atOnce) NextRetry(*rivertype.JobRow) time.Time { return time.Now() }
 
-// bury frees what dead hosts have in hand, until ctx ends.
+// bury frees what dead hosts have in hand, and finishes what they could not, until ctx
+// ends.
 func (w *Worker) bury(ctx context.Context) {
 	t := time.NewTicker(buryEvery)
 	defer t.Stop()
@@ -135,8 +136,9 @@ func (w *Worker) bury(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-t.C:
-			if err := w.Store.Bury(ctx); err != nil && ctx.Err() == nil {
-				w.Log.Debug("free what dead hosts have in hand: " + err.Error())
+			// Those who have settled the last chunk of a run may be dead, too.
+			if err := errors.Join(w.Store.Bury(ctx), w.Store.Finish(ctx, "")); err != nil && ctx.Err() == nil {
+				w.Log.Debug("see to what dead hosts have left: " + err.Error())
 			}
 		}
 	}

@@ -28,15 +28,24 @@ func (p *place) at(command string, n int64, do func() error) {
 	})
 }
 
+// removeUnder removes a directory in which a process may just be making a file.
+func removeUnder(dir string) error {
+	for {
+		if err := os.RemoveAll(dir); !errors.Is(err, syscall.ENOTEMPTY) {
+			return err
+		}
+	}
+}
+
 // TestDirectoryGoneUnderARun removes, or renames, the directory of a run, or all state,
 // while the run goes on. It notices, and stops: nobody would find its books.
 func TestDirectoryGoneUnderARun(t *testing.T) {
 	t.Parallel()
 	aside := "aside"
 	for what, take := range map[string]func(p *place) error{
-		"removed": func(p *place) error { return os.RemoveAll(p.runDirs()[0]) },
+		"removed": func(p *place) error { return removeUnder(p.runDirs()[0]) },
 		"renamed": func(p *place) error { return os.Rename(p.runs(), filepath.Join(p.dir, aside)) },
-		"state":   func(p *place) error { return os.RemoveAll(filepath.Join(p.dir, "state")) },
+		"state":   func(p *place) error { return removeUnder(filepath.Join(p.dir, "state")) },
 	} {
 		for i := range times(1, 6) {
 			t.Run(fmt.Sprint(what, i), func(t *testing.T) {

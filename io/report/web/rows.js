@@ -75,6 +75,7 @@
 
   const phone = matchMedia('(max-width: 700px)');
   let table = null;
+  let built = false; // until it is, the table is not to be asked
   const wanted = () => ({ text: at('rows-find').value.toLowerCase(), cls: at('rows-class').value });
   const fits = (r, w) => (w.cls === '' || r.cls === w.cls) &&
     (w.text === '' || r.raw.toLowerCase().includes(w.text) || r.error.toLowerCase().includes(w.text));
@@ -82,12 +83,14 @@
     at('rows-count').textContent = n === rows.length ? count(n) : count(n) + ' of ' + count(rows.length);
   };
   const filter = () => {
+    if (!built) return; // it is done then
     const w = wanted();
     if (w.text !== '' || w.cls !== '') table.setFilter(fits, w);
     else if (table.getFilters().length > 0) table.clearFilter();
   };
   const make = () => {
     if (table) table.destroy();
+    built = false;
     box.replaceChildren();
     box.classList.toggle('narrow', phone.matches);
     const rowHeight = phone.matches ? 78 : 34;
@@ -102,7 +105,10 @@
     });
     table.on('rowClick', (e, row) => { if (getSelection().isCollapsed) show(row.getData()); });
     table.on('dataFiltered', (filters, list) => say(list.length));
-    table.on('tableBuilt', filter);
+    table.on('tableBuilt', () => {
+      built = true;
+      filter();
+    });
     table.on('dataSorted', (sorters) => { if (sorters.length) at('rows-sort').value = sorters[0].field; });
   };
   box.addEventListener('keydown', (e) => {

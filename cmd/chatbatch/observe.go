@@ -1,0 +1,278 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/spf13/pflag"
+
+	"chatbatch/io/report"
+)
+
+const (
+	// lookEvery is how often an observer looks whether a run gets on.
+	lookEvery = 5 * time.Second
+
+	// metricsEvery is how often the file of metrics is written: node_exporter is
+	// asked every 15 s or so.
+	metricsEvery = 15 * time.Second
+)
+
+// observing says who may look on while a command runs.
+type observing struct {
+	metricsFile string
+	metricsAddr string
+	metricsName string
+}
+
+func (o *observing) add(fs *pflag.FlagSet) {
+	fs.StringVar(&o.metricsFile, "metrics-textfile", "", "file (NAME.prom) that metrics for node_exporter are written into, every 15 s and at the end")
+	fs.StringVar(&o.metricsAddr, "metrics-addr", "", "serve /metrics and /healthz on this HOST:PORT while the command runs; without HOST on 127.0.0.1")
+	fs.StringVar(&o.metricsName, "metrics-name", "", "label \"name\" of the metrics, one for each cron job (default: NAME of the textfile)")
+}
+
+// label is what tells the metrics of this command from those of others.
+func (o *observing) label() string {
+	if o.metricsName != "" || o.metricsFile == "" {
+		return o.metricsName
+	}
+	return strings.TrimSuffix(filepath.Base(o.metricsFile), ".prom")
+}
+
+// An observer says how a command and its runs get on. A nil one says nothing.
+type observer struct {
+	log     *slog.Logger
+	path    string // of the file; "": there is none
+	name    string
+	metrics *report.Metrics
+	server  *sideServer // nil: there is none
+	stop    func()      // ends the goroutine, and waits for it
+
+	// base is the context of the command without its cancellation: the last words are
+	// written also when it was stopped.
+	base context.Context
+
+	mu      sync.Mutex
+	command report.CommandNow // under mu
+	runs    []*observed       // under mu
+	foreign bool              // under mu; the file is that of another process, which works on the run
+	broken  bool              // under mu; the file cannot be written, and that was said
+}
+
+// An observed run is one that a command works on, or has.
+type observed struct {
+	name     string
+	sdkAppID int64
+	begun    *begun        // nil: it has ended
+	last     report.RunNow // as it was when it was looked at last
+	progress int64         // of the meter
+	since    time.Time     // when that was seen first, or it joined
+	trouble  string        // of the meter
+}
+
+// withObserver calls do, and lets others look on if they may.
+func (j *job) withObserver(ctx context.Context, do func() error) error {
+	if j.metricsFile == "" && j.metricsAddr == "" || j.dryRun {
+		return do()
+	}
+	o, err := j.observe(ctx)
+	if err != nil {
+		return err
+	}
+	j.observer = o
+	err = do()
+	code := exitOK
+	if err != nil {
+		code = codeOf(err)
+	}
+	o.end(code)
+	return err
+}
+
+// observe begins to. Nothing has been sent, and nothing will be if it cannot.
+func (j *job) observe(ctx context.Context) (*observer, error) {
+	o := &observer{log: j.log, path: j.metricsFile, name: j.label(), base: context.WithoutCancel(ctx)}
+	o.command = report.CommandNow{Name: o.name, Version: version(), Started: time.Now(), Running: true}
+	o.metrics = report.NewMetrics(o.read)
+	if err := o.useFile(); err != nil {
+		return nil, err
+	}
+	if j.metricsAddr != "" {
+		var err error
+		if o.server, err = serveMetrics(ctx, j.metricsAddr, o, j.log); err != nil {
+			return nil, err
+		}
+	}
+	looking, cancel := context.WithCancel(o.base)
+	var wg sync.WaitGroup
+	wg.Go(func() { o.look(looking) })
+	o.stop = func() {
+		cancel()
+		wg.Wait()
+	}
+	return o, nil
+}
+
+// useFile looks whether the file can be written, and what it knows of earlier
+// commands.
+func (o *observer) useFile() (err error) {
+	if o.path == "" {
+		return nil
+	}
+	if o.path, err = filepath.Abs(o.path); err != nil {
+		return usage("--metrics-textfile %s: %w", o.path, err)
+	}
+	o.command.Ends, err = report.ReadEnds(o.path, o.name)
+	if errors.Is(err, report.ErrNotMetrics) {
+		return usage("--metrics-textfile %w, and would be replaced", err)
+	}
+	if err != nil {
+		return ofPlace("--metrics-textfile: %w", err)
+	}
+	probe, err := os.CreateTemp(filepath.Dir(o.path), filepath.Base(o.path))
+	if err != nil {
+		return ofPlace("--metrics-textfile %s: %w", o.path, err)
+	}
+	if err := errors.Join(probe.Close(), os.Remove(probe.Name())); err != nil {
+		return ofPlace("--metrics-textfile %s: %w", o.path, err)
+	}
+	if filepath.Ext(o.path) != ".prom" {
+		o.log.Warn("node_exporter reads only files whose names end in .prom: --metrics-textfile " + o.path)
+	}
+	return nil
+}
+
+// look sees how the runs get on until ctx ends, and writes the file meanwhile.
+func (o *observer) look(ctx context.Context) {
+	t := time.NewTicker(lookEvery)
+	defer t.Stop()
+	written := time.Now()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case now := <-t.C:
+			o.see(now)
+			if now.Sub(written) >= metricsEvery {
+				written = now
+				o.write()
+			}
+		}
+	}
+}
+
+// join adds a run. From then on the file is this command's.
+func (o *observer) join(name string, b *begun) *observed {
+	if o == nil {
+		return nil
+	}
+	m := b.ledger.Meta()
+	r := &observed{name: name, sdkAppID: m.SDKAppID, begun: b, since: time.Now()}
+	if name != "" && o.name != "" {
+		r.name = o.name + "/" + name
+	}
+	r.name = cmp.Or(r.name, o.name)
+	o.mu.Lock()
+	o.runs = append(o.runs, r)
+	o.mu.Unlock()
+	o.write()
+	return r
+}
+
+// leave ends what is read of a run: its ledger is about to be closed.
+func (o *observer) leave(r *observed) {
+	if o == nil {
+		return
+	}
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	r.now(o.base)
+	r.begun, r.last.LastSecond = nil, 0
+}
+
+// leaveAlone says that another process works on the run of this command.
+func (o *observer) leaveAlone() {
+	if o == nil {
+		return
+	}
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.foreign = true
+}
+
+// read is what the metrics are made of.
+func (o *observer) read() (report.CommandNow, []report.RunNow) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	var list []report.RunNow
+	for _, r := range o.runs {
+		list = append(list, r.now(o.base))
+	}
+	return o.command, list
+}
+
+// now is how a run stands, or how it did when its ledger could be read last.
+func (r *observed) now(ctx context.Context) report.RunNow {
+	b := r.begun
+	if b == nil {
+		return r.last
+	}
+	ctx, cancel := context.WithTimeout(ctx, lookEvery)
+	defer cancel()
+	sum, err := b.ledger.Summary(ctx)
+	if err != nil {
+		sum = r.last.Sum
+	}
+	reading := b.meter.Read()
+	usable, of := b.lanes()
+	r.last = report.RunNow{
+		Name: r.name, SDKAppID: r.sdkAppID, Sum: sum, Latency: b.meter.Latency(),
+		LastSecond: reading.InOneSecond, Lanes: usable, Budget: of,
+	}
+	return r.last
+}
+
+// write writes the file, if it is this command's. The run goes on without it.
+func (o *observer) write() {
+	o.mu.Lock()
+	skip := o.path == "" || o.broken || len(o.runs) == 0 && (o.command.Running || o.foreign)
+	o.mu.Unlock()
+	if skip {
+		return
+	}
+	if err := o.metrics.WriteFile(o.path); err != nil {
+		o.mu.Lock()
+		o.broken = true
+		o.mu.Unlock()
+		o.log.Warn("the metrics are not written any more: " + err.Error())
+	}
+}
+
+// end says how the command has ended. The file keeps it, and the server is closed.
+func (o *observer) end(code int) {
+	o.stop()
+	now := time.Now()
+	o.mu.Lock()
+	c := &o.command
+	c.Running = false
+	c.Ends.Last, c.Ends.Exit, c.Ends.Seconds = now, code, now.Sub(c.Started).Seconds()
+	switch code {
+	case exitOK:
+		c.Ends.Finished, c.Ends.Success = now, now
+	case exitFailed:
+		c.Ends.Finished = now
+	}
+	o.broken = false // it is worth another try
+	o.mu.Unlock()
+	o.write()
+	if o.server != nil {
+		o.server.close(o.base)
+	}
+}
