@@ -78,8 +78,7 @@ func budgetsShown(fleet []limiter.FleetBudget, err error) (all []ui.Budget, _ er
 		shown := ui.Budget{Name: b.Key, Lanes: b.Lanes, Free: b.Free}
 		for _, h := range b.Hosts {
 			shown.Hosts = append(shown.Hosts, ui.Tenant{
-				Name: h.Name, Lanes: h.Lanes, CallsLastSecond: h.CallsLastSecond, Waiting: h.Waiting,
-				OutOfUse: h.OutOfUse, LeaseEnds: h.LeaseEnds,
+				Name: h.Name, Lanes: h.Lanes, Waiting: h.Waiting, OutOfUse: h.OutOfUse, LeaseEnds: h.LeaseEnds,
 			})
 		}
 		all = append(all, shown)

@@ -31,12 +31,11 @@ type Budget struct {
 
 // Tenant is a host with a part of a budget.
 type Tenant struct {
-	Name            string
-	Lanes           int // leased to it
-	CallsLastSecond int
-	Waiting         int           // calls that wait for a lane
-	OutOfUse        int           // lanes, after frequency codes
-	LeaseEnds       time.Duration // from now; negative: it has ended
+	Name      string
+	Lanes     int           // leased to it
+	Waiting   int           // calls that wait for a lane
+	OutOfUse  int           // lanes, after frequency codes
+	LeaseEnds time.Duration // from now; negative: it has ended
 }
 
 // Ended says that the host has died, or is cut off.

@@ -32,10 +32,11 @@ type scene struct {
 
 type run struct {
 	ledger.Surveyed
-	Hosts int
-	known bool
-	rows  float64 // a second
-	calls float64
+	Hosts  int
+	Queued bool // no host works on it, but those of its app are at work
+	known  bool
+	rows   float64 // a second
+	calls  float64
 }
 
 type host struct {
@@ -63,6 +64,7 @@ func (b *board) scene() scene {
 		s.BudgetsAway = b.why2.Error()
 	}
 	at := map[string]int{}
+	apps := b.appsAtWork()
 	for _, h := range b.survey.Hosts {
 		at[h.Run]++
 		shown := host{Host: h}
@@ -72,6 +74,7 @@ func (b *board) scene() scene {
 	for _, r := range b.survey.Runs {
 		shown := run{Surveyed: r, Hosts: at[r.Run]}
 		shown.rows, shown.calls, shown.known = b.paces[paceKey{run: r.Run}].perSecond()
+		shown.Queued = shown.Hosts == 0 && apps[appOf(r)]
 		if r.State == ledger.Planning || r.State == ledger.Running {
 			s.Busy = append(s.Busy, shown)
 		} else {
@@ -82,6 +85,27 @@ func (b *board) scene() scene {
 		s.Failures = append(s.Failures, failure{f, b.grown(f), b.examples[exampleKey{f.Run, f.Example}]})
 	}
 	return s
+}
+
+// An app is what a host works for.
+type app struct {
+	id       int64
+	endpoint string
+}
+
+func appOf(r ledger.Surveyed) app { return app{r.Meta.SDKAppID, r.Meta.Endpoint} }
+
+// appsAtWork are those for whose runs hosts are at work.
+func (b *board) appsAtWork() map[app]bool {
+	of := map[string]app{}
+	for _, r := range b.survey.Runs {
+		of[r.Run] = appOf(r)
+	}
+	apps := map[app]bool{}
+	for _, h := range b.survey.Hosts {
+		apps[of[h.Run]] = true
+	}
+	return apps
 }
 
 // Bar draws the books.
@@ -193,6 +217,7 @@ var pageTemplate = sync.OnceValue(func() *template.Template {
 		"count":   func(n int64) string { return humanize.Comma(n) },
 		"visible": report.Visible,
 		"clock":   func(t time.Time) string { return t.UTC().Format("15:04:05 UTC") },
+		"time":    func(t time.Time) string { return t.UTC().Format("15:04:05") },
 		"day":     day,
 	}).Parse(pageHTML))
 })

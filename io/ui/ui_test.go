@@ -89,7 +89,7 @@ func (f *fakeRuns) Row(context.Context, string, int64) (int64, string, error) {
 
 func (f *fakeRuns) lanes(context.Context) ([]Budget, error) {
 	return []Budget{{Name: "1400000000", Lanes: 200, Free: 10, Hosts: []Tenant{
-		{Name: f.tenant, Lanes: 120, CallsLastSecond: 118, LeaseEnds: time.Second}, {Name: "school-2", Lanes: 70, LeaseEnds: -time.Second},
+		{Name: f.tenant, Lanes: 120, LeaseEnds: time.Second}, {Name: "school-2", Lanes: 70, LeaseEnds: -time.Second},
 	}}}, nil
 }
 
@@ -181,6 +181,22 @@ func TestNeverSeen(t *testing.T) {
 	w := get(New(Options{Runs: f}), http.MethodGet, "localhost", "/")
 	if body := w.Body.String(); w.Code != 200 || !strings.Contains(body, "it &lt;sleeps&gt;") || strings.Contains(body, "as it was at") || strings.Contains(body, "No run") {
 		t.Errorf("got %d %s", w.Code, body)
+	}
+}
+
+// A run without hosts waits for those of its app, or for somebody to start one.
+func TestQueued(t *testing.T) {
+	f := newFakeRuns()
+	f.change(func(s *ledger.Survey) {
+		next, other := s.Runs[0], s.Runs[0]
+		next.Run, other.Run, other.Meta.SDKAppID = "20261127T020000.000Z-bbbbbb", "20261127T030000.000Z-cccccc", 1400000002
+		s.Runs = append([]ledger.Surveyed{other, next}, s.Runs...)
+	})
+	for _, r := range strings.Split(get(New(Options{Runs: f}), http.MethodGet, "localhost", "/now").Body.String(), "<section")[1:4] {
+		waits, nobody := strings.Contains(r, "It waits"), strings.Contains(r, "No host works on it: start <code>chatbatch work</code> for app 1400000002")
+		if waits != strings.Contains(r, "bbbbbb") || nobody != strings.Contains(r, "cccccc") {
+			t.Errorf("got %s", r)
+		}
 	}
 }
 
