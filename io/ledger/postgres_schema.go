@@ -191,6 +191,7 @@ ALTER TABLE chatbatch_session
 	ADD lease text NOT NULL DEFAULT '', -- key of the lock of a session beside others
 	ADD host  text NOT NULL DEFAULT '', -- who it is, for people
 	ADD hand  bigint NOT NULL DEFAULT 0; -- of its books; 0: not known
+CREATE INDEX chatbatch_run_busy ON chatbatch_run (run) WHERE state IN ('planning', 'running');
 `
 
 // partTables are those with the parts of runs, by number.
