@@ -3,6 +3,7 @@ package jobs
 import (
 	"context"
 	"errors"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -32,8 +33,8 @@ func TestDealt(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newStage(t, chatsim.Scenario{Open: true, Latency: 30 * time.Millisecond}, nil)
 		d := dealer{s.ledger, make(chan ledger.Chunk)}
-		known := 0
-		s.runner.Ledger, s.runner.Known = d, func() { known++ }
+		var known atomic.Int64
+		s.runner.Ledger, s.runner.Known = d, func() { known.Add(1) }
 		chunks := chunksOf(25)
 		s.ledger.chunks = chunks
 		ctx, stop := context.WithCancelCause(t.Context())
@@ -44,8 +45,11 @@ func TestDealt(t *testing.T) {
 			d.dealt <- c
 		}
 		time.Sleep(time.Second)
-		if n := len(s.ledger.outcomes); n != 20 || known != 1 {
-			t.Errorf("%d chunks settled, want 20; known %d times", n, known)
+		s.ledger.mu.Lock()
+		n := len(s.ledger.outcomes)
+		s.ledger.mu.Unlock()
+		if n != 20 || known.Load() != 1 {
+			t.Errorf("%d chunks settled, want 20; known %d times", n, known.Load())
 		}
 		stop(errors.New("enough"))
 		if err := <-ended; err != nil {

@@ -55,6 +55,7 @@ func workCommand(w world) *cobra.Command {
 		o.addSome(fs, o.care.add, "retries", "retry-max-elapsed", "grace", "isolate-budget")
 	})
 	section(fs, "Output and log", func(fs *pflag.FlagSet) { o.addSome(fs, o.output.add, "log-format", "log-level", "log-file") })
+	fs.Lookup("limiter").DefValue = "that of --ledger"
 	section(fs, "Page", page.add)
 	addIfLocked(pflag.NewFlagSet("", pflag.ContinueOnError), &o.ifLocked) // its default
 	o.addSome(fs, o.input.add)

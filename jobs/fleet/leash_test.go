@@ -3,6 +3,7 @@ package fleet
 import (
 	"context"
 	"errors"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -26,9 +27,12 @@ func (f *freely) SlowDown(string) {}
 // another's.
 func TestLeash(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		heard, lost := time.Now(), false
+		var heard atomic.Int64
+		var lost atomic.Bool
+		hear := func() { heard.Store(time.Now().UnixNano()) }
+		hear()
 		f := &freely{}
-		l := leashed{f, func() (time.Duration, bool) { return time.Since(heard), lost }}
+		l := leashed{f, func() (time.Duration, bool) { return time.Since(time.Unix(0, heard.Load())), lost.Load() }}
 		_, late, err := l.Take(t.Context(), "api")
 		if err != nil || late() {
 			t.Fatalf("late: %v, %v", late(), err)
@@ -38,7 +42,7 @@ func TestLeash(t *testing.T) {
 			t.Error("a call that had its turn may leave after the host has gone silent")
 		}
 		began := time.Now()
-		time.AfterFunc(time.Minute, func() { heard = time.Now() })
+		time.AfterFunc(time.Minute, hear)
 		if _, _, err := l.TakeAhead(t.Context(), "api"); err != nil || time.Since(began) < time.Minute || f.taken != 2 {
 			t.Errorf("a turn after %v, %v", time.Since(began), err)
 		}
@@ -48,7 +52,7 @@ func TestLeash(t *testing.T) {
 		if _, _, err := l.Take(ctx, "api"); !errors.Is(err, errStopping) {
 			t.Errorf("got %v", err)
 		}
-		lost = true
+		lost.Store(true)
 		if _, _, err := l.Take(t.Context(), "api"); !errors.Is(err, errLost) {
 			t.Errorf("got %v", err)
 		}
