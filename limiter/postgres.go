@@ -73,21 +73,12 @@ type FleetHost struct {
 //
 // Errors wrap [ErrUnreachable] and [ErrNotMigrated] as those of [Postgres] do.
 func InspectFleet(ctx context.Context, url string) ([]FleetBudget, error) {
-	r, err := openPGRegistry(url)
+	o, err := NewLookout(url)
 	if err != nil {
 		return nil, err
 	}
-	defer r.close()
-	records, err := r.loadAll(ctx)
-	if err != nil {
-		return nil, fmt.Errorf("inspect the fleet: %w", err)
-	}
-	var fleet []FleetBudget
-	for key, rec := range records {
-		fleet = append(fleet, fleetBudget(key, rec))
-	}
-	slices.SortFunc(fleet, func(a, b FleetBudget) int { return cmp.Compare(a.Key, b.Key) })
-	return fleet, nil
+	defer o.Close()
+	return o.Look(ctx)
 }
 
 func fleetBudget(key string, rec record) FleetBudget {

@@ -3,15 +3,10 @@ package main
 import (
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
-	"io"
-	"log"
 	"log/slog"
-	"net"
 	"net/http"
 	"strings"
-	"sync"
 	"time"
 )
 
@@ -19,34 +14,8 @@ import (
 // than a server is away when it restarts, or a call is tried again.
 const stallAfter = time.Minute
 
-// How long somebody who asks for metrics may take.
-const (
-	askTime    = 5 * time.Second
-	answerTime = 15 * time.Second
-	idleTime   = time.Minute
-	partTime   = 2 * time.Second // for answers under way when the command ends
-)
-
-// A metricsServer serves /metrics and /healthz.
-type metricsServer struct {
-	http.Server
-	served sync.WaitGroup
-}
-
-// serveMetrics serves what o says until it is closed. It returns when others can ask.
-func serveMetrics(ctx context.Context, addr string, o *observer, logger *slog.Logger) (*metricsServer, error) {
-	host, port, err := net.SplitHostPort(addr)
-	if err != nil || port == "" {
-		return nil, usage("--metrics-addr %q: it is HOST:PORT, or :PORT for 127.0.0.1", addr)
-	}
-	if host == "" {
-		host = "127.0.0.1" // what runs on this host is not for all the world to see
-	}
-	var config net.ListenConfig
-	l, err := config.Listen(ctx, "tcp", net.JoinHostPort(host, port))
-	if err != nil {
-		return nil, usage("--metrics-addr %s: %w", addr, err)
-	}
+// serveMetrics serves /metrics and /healthz, which say what o says.
+func serveMetrics(ctx context.Context, addr string, o *observer, logger *slog.Logger) (*sideServer, error) {
 	mux := http.NewServeMux()
 	mux.Handle("GET /metrics", o.metrics.Handler())
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) {
@@ -58,27 +27,11 @@ func serveMetrics(ctx context.Context, addr string, o *observer, logger *slog.Lo
 		}
 		fmt.Fprintln(w, say)
 	})
-	s := &metricsServer{Server: http.Server{
-		Handler: mux, ReadTimeout: askTime, WriteTimeout: answerTime, IdleTimeout: idleTime, MaxHeaderBytes: 16 << 10,
-		ErrorLog: log.New(io.Discard, "", 0), // what strangers send wrongly is no concern of the run's
-	}}
-	s.served.Go(func() {
-		if err := s.Serve(l); !errors.Is(err, http.ErrServerClosed) {
-			logger.Warn("the metrics are not served any more: " + err.Error())
-		}
-	})
-	logger.Info("metrics are at http://" + l.Addr().String() + "/metrics")
-	return s, nil
-}
-
-// close lets answers under way come to their end, and ends the server.
-func (s *metricsServer) close(ctx context.Context) {
-	ctx, cancel := context.WithTimeout(ctx, partTime)
-	defer cancel()
-	if s.Shutdown(ctx) != nil {
-		_ = s.Close()
+	s, err := serveBeside(ctx, "metrics-addr", addr, "the metrics are", mux, logger)
+	if err == nil {
+		logger.Info("metrics are at http://" + s.at.String() + "/metrics")
 	}
-	s.served.Wait()
+	return s, err
 }
 
 // see notes which runs have got on.

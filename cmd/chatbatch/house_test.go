@@ -14,7 +14,7 @@ import (
 // module, and which of the libraries that have a home it is one of the homes of. A
 // package that is not here has no place yet; give it one.
 var house = map[string]struct{ ours, libraries string }{
-	"cmd/chatbatch":        {ours: "cmd/chatbatch/manual io/aside io/chat io/chat/chatsim io/export io/ledger io/notify io/object io/report io/roster jobs jobs/fleet limiter", libraries: "github.com/vbauerster/mpb/v8"},
+	"cmd/chatbatch":        {ours: "cmd/chatbatch/manual io/aside io/chat io/chat/chatsim io/export io/ledger io/notify io/object io/report io/roster io/ui jobs jobs/fleet limiter", libraries: "github.com/vbauerster/mpb/v8"},
 	"cmd/chatbatch/chaos":  {}, // tests of the program from outside
 	"cmd/chatbatch/dist":   {}, // a program that packs ours
 	"cmd/chatbatch/manual": {},
@@ -31,6 +31,7 @@ var house = map[string]struct{ ours, libraries string }{
 	"io/postgres":          {libraries: "github.com/jackc/pgx/v5"},
 	"io/object":            {libraries: "github.com/minio/minio-go/v7"},
 	"io/object/s3sim":      {}, // imported by tests alone
+	"io/ui":                {ours: "io/ledger io/report"},
 	"io/workbook":          {},
 	"io/roster":            {ours: "io/charset io/workbook", libraries: "github.com/gocarina/gocsv"},
 	"limiter":              {ours: "io/postgres", libraries: "golang.org/x/time/rate github.com/jackc/pgx/v5"},

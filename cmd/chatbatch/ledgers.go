@@ -184,7 +184,7 @@ func (o *ledgers) open(ctx context.Context, dir string, getenv func(string) stri
 		return s, nil
 	}
 	warnOfPassword(log, "ledger", o.ledger, o.ledgerFrom)
-	if s.database, err = ledger.OpenPostgres(ctx, ledger.PostgresOptions{URL: where, Log: log}); err != nil {
+	if s.database, err = ledger.OpenPostgres(ctx, ledger.PostgresOptions{URL: where, Log: log, Host: processName()}); err != nil {
 		return shelf{}, ledgerNotOpened(err)
 	}
 	s.store = s.database

@@ -53,8 +53,8 @@ type observer struct {
 	path    string // of the file; "": there is none
 	name    string
 	metrics *report.Metrics
-	server  *metricsServer // nil: there is none
-	stop    func()         // ends the goroutine, and waits for it
+	server  *sideServer // nil: there is none
+	stop    func()      // ends the goroutine, and waits for it
 
 	// base is the context of the command without its cancellation: the last words are
 	// written also when it was stopped.

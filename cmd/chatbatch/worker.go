@@ -30,7 +30,7 @@ Exit codes:
   75  try later: the database cannot be reached`
 
 func workCommand(w world) *cobra.Command {
-	o := &options{}
+	o, page := &options{}, &showing{}
 	cmd := &cobra.Command{
 		Use:   "work",
 		Short: "Work on runs that were submitted, as one of many hosts",
@@ -41,7 +41,7 @@ func workCommand(w world) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return j.bounded(cmd.Context(), j.beHost)
+			return j.bounded(cmd.Context(), func(ctx context.Context) error { return j.beHost(ctx, page.uiAddr) })
 		},
 	}
 	fs := cmd.Flags()
@@ -56,13 +56,14 @@ func workCommand(w world) *cobra.Command {
 	})
 	section(fs, "Output and log", func(fs *pflag.FlagSet) { o.addSome(fs, o.output.add, "log-format", "log-level", "log-file") })
 	fs.Lookup("limiter").DefValue = "that of --ledger"
+	section(fs, "Page", page.add)
 	addIfLocked(pflag.NewFlagSet("", pflag.ContinueOnError), &o.ifLocked) // its default
 	o.addSome(fs, o.input.add)
 	return cmd
 }
 
-// beHost works on the runs of an app until ctx ends.
-func (j *job) beHost(ctx context.Context) error {
+// beHost works on the runs of an app until ctx ends, and shows the fleet at ui meanwhile.
+func (j *job) beHost(ctx context.Context, ui string) error {
 	store := j.store.database
 	if store == nil {
 		return usage("runs of many hosts are kept in a database: name it by --ledger postgres://user@host/db, or by --ledger-file")
@@ -88,7 +89,8 @@ func (j *job) beHost(ctx context.Context) error {
 		Equip: func(_ context.Context, l *ledger.Ledger) (fleet.Gear, error) { return j.gear(conn, l) },
 	}
 	j.log.Info(fmt.Sprintf("working for app %d at %s", conn.chat.SDKAppID, endpoint), "ledger", store.String())
-	err = host.Run(ctx)
+	who := fmt.Sprintf("%s, which works for app %d", processName(), conn.chat.SDKAppID)
+	err = j.withPage(ctx, ui, who, func() error { return host.Run(ctx) })
 	switch {
 	case err == nil:
 		j.log.Info("stopped; all is given back")

@@ -43,6 +43,7 @@ type Postgres struct {
 	base     context.Context // of OpenPostgres, without its cancellation
 	log      *slog.Logger
 	patience time.Duration
+	host     string
 
 	url    string            // for further pools
 	params map[string]string // of their connections
@@ -60,6 +61,7 @@ type PostgresOptions struct {
 	URL      string        // connection string, maybe with a password
 	Log      *slog.Logger  // is told when the database is away, and back; nil: nobody is
 	Patience time.Duration // how long to wait for a database that is away; 0: a minute
+	Host     string        // what others see of this process where it joins a run
 }
 
 const (
@@ -96,7 +98,7 @@ func newPostgres(ctx context.Context, o PostgresOptions) (*Postgres, error) {
 	if err != nil {
 		return nil, err
 	}
-	p := &Postgres{at: postgres.SiteOf(cfg, usePostgres), base: context.WithoutCancel(ctx), log: o.Log, patience: o.Patience, leases: map[string]*lease{}}
+	p := &Postgres{at: postgres.SiteOf(cfg, usePostgres), base: context.WithoutCancel(ctx), log: o.Log, patience: o.Patience, host: plainHost(o.Host), leases: map[string]*lease{}}
 	p.url, p.params = o.URL, cfg.RuntimeParams
 	if p.log == nil {
 		p.log = slog.New(slog.DiscardHandler)

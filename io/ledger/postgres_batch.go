@@ -154,7 +154,8 @@ func (d *pgRun) save(q *pgx.Batch, b *batch) {
 	}
 	now := time.Now().UnixMilli()
 	if b.begun != 0 {
-		q.Queue("INSERT INTO chatbatch_session (run, id, started, seen, state, lease) VALUES ($1, $2, $3, $3, 'running', $4)", no, b.begun, now, b.lease)
+		q.Queue("INSERT INTO chatbatch_session (run, id, started, seen, state, lease, host, hand) VALUES ($1, $2, $3, $3, 'running', $4, $5, $6)",
+			no, b.begun, now, b.lease, d.p.host, d.hand)
 	}
 	for _, s := range b.beats {
 		q.Queue(`UPDATE chatbatch_session SET seen = $3, state = $4, seconds = $5, calls = $6, retries = $7, refused = $8, peak = $9

@@ -188,7 +188,10 @@ ALTER TABLE chatbatch_run
 ALTER TABLE chatbatch_progress
 	ADD owner bigint NOT NULL DEFAULT 0; -- session that has it in hand; 0: none
 ALTER TABLE chatbatch_session
-	ADD lease text NOT NULL DEFAULT ''; -- key of the lock of a session beside others
+	ADD lease text NOT NULL DEFAULT '', -- key of the lock of a session beside others
+	ADD host  text NOT NULL DEFAULT '', -- who it is, for people
+	ADD hand  bigint NOT NULL DEFAULT 0; -- of its books; 0: not known
+CREATE INDEX chatbatch_run_busy ON chatbatch_run (run) WHERE state IN ('planning', 'running');
 `
 
 // partTables are those with the parts of runs, by number.

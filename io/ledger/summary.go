@@ -157,6 +157,11 @@ func (v *View) source(ctx context.Context, num int64) (line int64, raw string, e
 		return 0, "", err
 	}
 	b.of = v.l.owner()
+	return b.row(num)
+}
+
+// row finds one row of a block.
+func (b block) row(num int64) (line int64, raw string, err error) {
 	err = b.each(func(n, l int64, r string) bool {
 		if n == num {
 			line, raw = l, r
