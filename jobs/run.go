@@ -57,6 +57,7 @@ type GuardError struct {
 	Reason string
 	Err    error // may be nil
 	Host   bool  // it is this host that it went wrong on; of the run it says nothing
+	Silent bool  // no call of this process was ever answered
 }
 
 func (e *GuardError) Error() string {

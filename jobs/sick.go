@@ -30,7 +30,7 @@ func (r *Runner) ail(why *Refusal) error {
 	accepted := r.Door.acceptedOfAll()
 	if !answered && accepted == 0 {
 		// It has not been there since this process began: no row is to blame.
-		return &GuardError{Reason: reasonNoAnswer, Err: why}
+		return &GuardError{Reason: reasonNoAnswer, Err: why, Silent: true}
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()

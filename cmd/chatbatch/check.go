@@ -59,11 +59,11 @@ func checkCommand(w world) *cobra.Command {
 	}
 	fs := cmd.Flags()
 	fs.SortFlags = false
-	o.server.add(fs)
-	fs.StringVar(&o.group, "group", "", "group to ask for: its type is shown")
-	o.pace.add(fs)
-	addRunsDir(fs, &o.runsDir)
-	o.output.addPrinting(fs)
+	section(fs, "App and server", o.server.add)
+	section(fs, "App and server", func(fs *pflag.FlagSet) { fs.StringVar(&o.group, "group", "", "group to ask for: its type is shown") })
+	section(fs, "Pace", o.pace.add)
+	section(fs, "Runs", func(fs *pflag.FlagSet) { addRunsDir(fs, &o.runsDir) })
+	section(fs, "Output and log", o.output.addPrinting)
 	fs.Lookup("json").Usage = "print what was found as one JSON object on stdout"
 	o.chunkSize, o.isolateBudget, o.ifLocked = jobs.DefaultChunkSize, jobs.DefaultIsolateCalls, "fail" // of no use here
 	o.retries = checkRetries

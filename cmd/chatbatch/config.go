@@ -135,14 +135,18 @@ func flagsOf(tree *cobra.Command) *pflag.FlagSet {
 			all.AddFlag(&alone)
 		}
 	}
-	var walk func(*cobra.Command)
-	walk = func(cmd *cobra.Command) {
-		cmd.Flags().VisitAll(add)
-		cmd.PersistentFlags().VisitAll(add)
+	var walk func(cmd *cobra.Command, having string)
+	walk = func(cmd *cobra.Command, having string) {
+		if having == "" || cmd.Flags().Lookup(having) != nil {
+			cmd.Flags().VisitAll(add)
+			cmd.PersistentFlags().VisitAll(add)
+		}
 		for _, member := range cmd.Commands() {
-			walk(member)
+			walk(member, having)
 		}
 	}
-	walk(tree)
+	tree.PersistentFlags().VisitAll(add)
+	walk(tree, "sdkappid") // which app it is comes first, whatever commands are called
+	walk(tree, "")
 	return all
 }

@@ -105,6 +105,7 @@ func TestDeployedNames(t *testing.T) {
 	o.care.add(fs)
 	o.runs.add(fs)
 	o.output.add(fs)
+	o.observing.add(fs)
 	fs.VisitAll(func(f *pflag.Flag) { known[variable(f.Name)] = true })
 	name := regexp.MustCompile(`CHATBATCH_[A-Z_]+|chatbatch_[a-z_]+`)
 	files, err := os.ReadDir("deploy")

@@ -9,6 +9,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/jackc/pgx/v5"
+
 	"chatbatch/io/ledger"
 	"chatbatch/limiter/pgtest"
 )
@@ -20,6 +22,9 @@ type fleetRig struct {
 	server *pgtest.Server
 	qps    string
 }
+
+// hostKey is the secret key that the hosts have.
+const hostKey = "key-of-the-hosts"
 
 func newFleet(t *testing.T, students int, qps string) *fleetRig {
 	t.Helper()
@@ -38,7 +43,7 @@ func newFleet(t *testing.T, students int, qps string) *fleetRig {
 
 // host starts a host that reaches the database by this address.
 func (f *fleetRig) host(database string) *process {
-	env := []string{"CHATBATCH_LEDGER=" + database, "CHATBATCH_SECRET_KEY=any"}
+	env := []string{"CHATBATCH_LEDGER=" + database, "CHATBATCH_SECRET_KEY=" + hostKey}
 	return start(f.t, f.t.TempDir(), env, nil, "work", "--endpoint", f.url, "--sdkappid", "1400000000",
 		"--identifier", "administrator", "--qps", f.qps, "--workers", "16", "--retry-max-elapsed", "2m")
 }
@@ -94,6 +99,8 @@ func TestFleet(t *testing.T) {
 		}
 	}
 
+	f.checkDatabase()
+
 	local := t.TempDir()
 	if err := os.CopyFS(local, os.DirFS(f.dir)); err != nil {
 		t.Fatal(err)
@@ -114,6 +121,35 @@ func TestFleet(t *testing.T) {
 	}
 	if one, many := failed(filepath.Join(local, "runs"), sum.Run), failed(f.store.Dir, run); one != many {
 		t.Errorf("failed.csv of one host:\n%s\nof three:\n%s", one, many)
+	}
+}
+
+// checkDatabase looks for what must not be in the database: the hosts' key, and in the
+// queue anything but runs and numbers of chunks.
+func (f *fleetRig) checkDatabase() {
+	t := f.t
+	conn, err := pgx.Connect(t.Context(), f.server.URL())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close(t.Context())
+	rows, _ := conn.Query(t.Context(), "SELECT tablename::text FROM pg_tables WHERE schemaname = 'public'") // CollectRows has its error
+	tables, err := pgx.CollectRows(rows, pgx.RowTo[string])
+	if err != nil || len(tables) < 10 {
+		t.Fatal(tables, err)
+	}
+	for _, name := range tables {
+		var found int
+		err := conn.QueryRow(t.Context(), "SELECT count(*) FROM "+pgx.Identifier{name}.Sanitize()+" AS x WHERE x::text LIKE $1", "%"+hostKey+"%").Scan(&found)
+		if err != nil || found > 0 {
+			t.Errorf("the key of the hosts is in %s, %d times; %v", name, found, err)
+		}
+	}
+	var keys, states string
+	err = conn.QueryRow(t.Context(), `SELECT string_agg(DISTINCT k, ' '), string_agg(DISTINCT j.state::text, ' ')
+		FROM river_job j, jsonb_object_keys(j.args) AS k`).Scan(&keys, &states)
+	if err != nil || keys != "chunk run" || states != "completed" {
+		t.Errorf("jobs have %q and are %q; %v", keys, states, err)
 	}
 }
 

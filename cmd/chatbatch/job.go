@@ -32,7 +32,8 @@ type job struct {
 
 	observer *observer // nil: nobody looks on
 
-	shared bool // the run is one of many hosts
+	shared   bool // the run is one of many hosts
+	onlooker bool // it makes no calls: a signal ends the command, not the run
 
 	// onRun is called with the run as soon as there is one; nil: nobody wants to know.
 	onRun func(ctx context.Context, run string) error
@@ -64,13 +65,13 @@ func jobCommand(w world, kind, arg, short, long string) *cobra.Command {
 	}
 	fs := cmd.Flags()
 	fs.SortFlags = false
-	o.server.add(fs)
-	o.addKind(kinds()[kind], fs)
-	o.pace.add(fs)
-	o.care.add(fs)
-	o.runs.add(fs)
-	o.output.add(fs)
-	o.observing.add(fs)
+	section(fs, "App and server", o.server.add)
+	section(fs, "Input and plan", func(fs *pflag.FlagSet) { o.addKind(kinds()[kind], fs) })
+	section(fs, "Pace", o.pace.add)
+	section(fs, "Retries and guards", o.care.add)
+	section(fs, "Runs", o.runs.add)
+	section(fs, "Output and log", o.output.add)
+	section(fs, "Metrics", o.observing.add)
 	return cmd
 }
 
@@ -116,7 +117,7 @@ func (j *job) bounded(ctx context.Context, do func(context.Context) error) error
 	defer cancel()
 	j.config.tell(j.log)
 	stop := context.AfterFunc(ctx, func() {
-		if context.Cause(ctx) == errInterrupted {
+		if context.Cause(ctx) == errInterrupted && !j.onlooker {
 			j.log.Warn("stopping; calls under way may still come back. A second signal exits at once")
 		}
 	})

@@ -52,6 +52,8 @@ func (o *ledgers) checkLedger() error {
 		return usage("give --ledger or --ledger-file, not both")
 	case o.ledgerFile != "":
 		return nil // its text is checked when it is read
+	case o.ledger == "":
+		return nil // the command keeps no runs
 	}
 	return checkLedgerText("--ledger", o.ledger)
 }

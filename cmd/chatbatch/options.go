@@ -51,6 +51,12 @@ func (o *server) add(fs *pflag.FlagSet) {
 	addTimeout(fs, &o.timeout)
 }
 
+// addKey adds what a run needs that is already on record.
+func (o *server) addKey(fs *pflag.FlagSet) {
+	fs.StringVar(&o.keyFile, "secret-key-file", "", "file with the app's secret key, readable by its owner only")
+	addTimeout(fs, &o.timeout)
+}
+
 func addTimeout(fs *pflag.FlagSet, d *time.Duration) {
 	fs.DurationVar(d, "timeout", 10*time.Second, "of one call; the server's own is 3 s")
 }
@@ -169,7 +175,7 @@ type output struct {
 func (o *output) add(fs *pflag.FlagSet) {
 	o.addPrinting(fs)
 	fs.StringVar(&o.logFile, "log-file", "", "file that the log is appended to as well, whatever --quiet says")
-	o.notifying.add(fs)
+	section(fs, "Web hook", o.notifying.add)
 }
 
 func (o *output) addPrinting(fs *pflag.FlagSet) {

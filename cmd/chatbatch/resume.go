@@ -6,6 +6,7 @@ import (
 	"errors"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"chatbatch/io/ledger"
 	"chatbatch/jobs"
@@ -36,17 +37,18 @@ only --max-errors and --wait concern it.
 	}
 	fs := cmd.Flags()
 	fs.SortFlags = false
-	fs.StringVar(&o.keyFile, "secret-key-file", "", "file with the app's secret key, readable by its owner only")
-	addTimeout(fs, &o.timeout)
-	o.pace.add(fs)
-	o.care.add(fs)
-	addRunsDir(fs, &o.runsDir)
-	o.ledgers.add(fs)
-	addIfLocked(fs, &o.ifLocked)
-	fs.StringVarP(&o.instead, "output", "o", "", "file of an export, instead of the one it was begun with")
-	addWait(fs, &wait)
-	o.output.add(fs)
-	o.observing.add(fs)
+	section(fs, "App and server", o.addKey)
+	section(fs, "Pace", o.pace.add)
+	section(fs, "Retries and guards", o.care.add)
+	section(fs, "Runs", func(fs *pflag.FlagSet) {
+		addRunsDir(fs, &o.runsDir)
+		o.ledgers.add(fs)
+		addIfLocked(fs, &o.ifLocked)
+		fs.StringVarP(&o.instead, "output", "o", "", "file of an export, instead of the one it was begun with")
+	})
+	section(fs, "Many hosts", func(fs *pflag.FlagSet) { addWait(fs, &wait) })
+	section(fs, "Output and log", o.output.add)
+	section(fs, "Metrics", o.observing.add)
 	o.chunkSize = jobs.DefaultChunkSize // the plan is made
 	return cmd
 }

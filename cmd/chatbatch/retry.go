@@ -12,6 +12,7 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"chatbatch/io/ledger"
 	"chatbatch/io/report"
@@ -44,16 +45,17 @@ stays as it is. An export goes to another file (-o).
 	}
 	fs := cmd.Flags()
 	fs.SortFlags = false
-	fs.StringSliceVar(&classes, "class", nil, "rows that failed with this class only (several: a,b)")
-	fs.StringVarP(&o.target, "output", "o", "", "file of an export (required for one); - is stdout")
-	fs.StringVar(&o.keyFile, "secret-key-file", "", "file with the app's secret key, readable by its owner only")
-	fs.StringVar(&o.maxBadRows, "max-bad-rows", "10%", "refuse more new bad rows than this: 100 or 10%")
-	addTimeout(fs, &o.timeout)
-	o.pace.add(fs)
-	o.care.add(fs)
-	o.runs.add(fs)
-	o.output.add(fs)
-	o.observing.add(fs)
+	section(fs, "Input and plan", func(fs *pflag.FlagSet) {
+		fs.StringSliceVar(&classes, "class", nil, "rows that failed with this class only (several: a,b)")
+		fs.StringVar(&o.maxBadRows, "max-bad-rows", "10%", "refuse more new bad rows than this: 100 or 10%")
+		fs.StringVarP(&o.target, "output", "o", "", "file of an export (required for one); - is stdout")
+	})
+	section(fs, "App and server", o.addKey)
+	section(fs, "Pace", o.pace.add)
+	section(fs, "Retries and guards", o.care.add)
+	section(fs, "Runs", o.runs.add)
+	section(fs, "Output and log", o.output.add)
+	section(fs, "Metrics", o.observing.add)
 	o.chunkSize = jobs.DefaultChunkSize // that of the earlier run comes in its place
 	return cmd
 }

@@ -50,7 +50,8 @@ chatbatch demo`,
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return usage("%w; see: %s --help", err, cmd.CommandPath())
 	})
-	addConfig(root.PersistentFlags())
+	root.SetUsageFunc(usageOf(w.stdout))
+	section(root.PersistentFlags(), "Configuration", addConfig)
 	root.AddCommand(
 		marksCommand(w), unreadCommand(w), exportCommand(w), runCommand(w),
 		resumeCommand(w), retryCommand(w), reportCommand(w), runsCommand(w), simCommand(w), demoCommand(w),

@@ -72,14 +72,16 @@ func runCommand(w world) *cobra.Command {
 	}
 	fs := cmd.Flags()
 	fs.SortFlags = false
-	o.server.add(fs)
-	fs.BoolVar(&o.dryRun, "dry-run", false, "read, check and plan all jobs; send nothing")
-	fs.StringVar(&o.maxBadRows, "max-bad-rows", "10%", "refuse an input with more bad rows than this: 100 or 10%")
-	o.pace.add(fs)
-	o.care.add(fs)
-	o.runs.add(fs)
-	o.output.add(fs)
-	o.observing.add(fs)
+	section(fs, "App and server", o.server.add)
+	section(fs, "Input and plan", func(fs *pflag.FlagSet) {
+		fs.BoolVar(&o.dryRun, "dry-run", false, "read, check and plan all jobs; send nothing")
+		fs.StringVar(&o.maxBadRows, "max-bad-rows", "10%", "refuse an input with more bad rows than this: 100 or 10%")
+	})
+	section(fs, "Pace", o.pace.add)
+	section(fs, "Retries and guards", o.care.add)
+	section(fs, "Runs", o.runs.add)
+	section(fs, "Output and log", o.output.add)
+	section(fs, "Metrics", o.observing.add)
 	o.chunkSize = jobs.DefaultChunkSize // a job may have another one
 	return cmd
 }

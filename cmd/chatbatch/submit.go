@@ -63,6 +63,7 @@ func submitKind(w world, kind, arg, short string) *cobra.Command {
 			if err != nil {
 				return err
 			}
+			j.onlooker = true
 			if len(args) != 1 {
 				return usage("give one %s, a file or - for stdin; see: %s --help", arg, cmd.CommandPath())
 			}
@@ -71,13 +72,15 @@ func submitKind(w world, kind, arg, short string) *cobra.Command {
 	}
 	fs := cmd.Flags()
 	fs.SortFlags = false
-	o.addSome(fs, (&o.server).add, "sdkappid", "identifier", "region", "endpoint")
-	o.addKind(kinds()[kind], fs)
-	o.addSome(fs, o.pace.add)
-	o.addSome(fs, o.care.add, "max-errors")
-	o.runs.add(fs)
-	addWait(fs, &wait)
-	o.output.add(fs)
+	section(fs, "App and server", func(fs *pflag.FlagSet) {
+		o.addSome(fs, o.server.add, "sdkappid", "identifier", "region", "endpoint")
+	})
+	section(fs, "Input and plan", func(fs *pflag.FlagSet) { o.addKind(kinds()[kind], fs) })
+	section(fs, "Guards", func(fs *pflag.FlagSet) { o.addSome(fs, o.care.add, "max-errors") })
+	section(fs, "Runs", o.runs.add)
+	section(fs, "Many hosts", func(fs *pflag.FlagSet) { addWait(fs, &wait) })
+	section(fs, "Output and log", o.output.add)
+	o.addSome(fs, o.pace.add)           // none: they are the hosts'
 	setDefault(fs, "if-locked", "wait") // who plans it is done soon
 	if kinds()[kind].rows {
 		setDefault(fs, "chunk-size", fmt.Sprint(submitChunk))

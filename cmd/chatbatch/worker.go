@@ -46,12 +46,17 @@ func workCommand(w world) *cobra.Command {
 	}
 	fs := cmd.Flags()
 	fs.SortFlags = false
-	o.addSome(fs, o.server.add, "sdkappid", "identifier", "secret-key-file", "region", "endpoint", "timeout")
-	o.ledgers.add(fs)
-	o.pace.add(fs)
-	o.addSome(fs, o.care.add, "retries", "retry-max-elapsed", "grace", "isolate-budget")
-	o.addSome(fs, o.output.add, "log-format", "log-level")
-	o.addSome(fs, o.runs.add)
+	section(fs, "App and server", func(fs *pflag.FlagSet) {
+		o.addSome(fs, o.server.add, "sdkappid", "identifier", "secret-key-file", "region", "endpoint", "timeout")
+	})
+	section(fs, "Runs", o.ledgers.add)
+	section(fs, "Pace", o.pace.add)
+	section(fs, "Retries and guards", func(fs *pflag.FlagSet) {
+		o.addSome(fs, o.care.add, "retries", "retry-max-elapsed", "grace", "isolate-budget")
+	})
+	section(fs, "Output and log", func(fs *pflag.FlagSet) { o.addSome(fs, o.output.add, "log-format", "log-level", "log-file") })
+	fs.Lookup("limiter").DefValue = "that of --ledger"
+	addIfLocked(pflag.NewFlagSet("", pflag.ContinueOnError), &o.ifLocked) // its default
 	o.addSome(fs, o.input.add)
 	return cmd
 }

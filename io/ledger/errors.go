@@ -36,6 +36,8 @@ var (
 	ErrFinished = errors.New("run is finished")
 	// ErrSettled says that a chunk, or an entry, has its outcome already.
 	ErrSettled = errors.New("settled already")
+	// ErrShared says that a run is one of many hosts, and not for one alone.
+	ErrShared = errors.New("the run is one of many hosts")
 	// ErrTaken says that another host has a chunk in hand.
 	ErrTaken = errors.New("in the hands of another host")
 	// ErrLocked says that another process holds the lock.

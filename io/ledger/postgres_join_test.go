@@ -201,6 +201,9 @@ func TestRelease(t *testing.T) {
 	if must(t, err); !changed {
 		t.Error("it was not halted")
 	}
+	if _, err := s.Open(ctx, "r1"); !errors.Is(err, ErrShared) {
+		t.Errorf("opened when it was halted: got %v", err)
+	}
 	if changed, err = s.Halt(ctx, "r1", Stopped, "too late"); changed || err != nil {
 		t.Errorf("halted again: %v, %v", changed, err)
 	}

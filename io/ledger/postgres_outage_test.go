@@ -74,6 +74,36 @@ func TestCommitOfUnknownEnd(t *testing.T) {
 	}
 }
 
+// What comes behind a commit that was given up, and had been made all the same, is not
+// taken for it.
+func TestCommitBehindOneThatWasGivenUp(t *testing.T) {
+	s := newHeldStore(t)
+	s.patience = time.Nanosecond
+	ctx := t.Context()
+	must(t, s.lock(ctx, "k"))
+	by, err := s.held("k")
+	must(t, err)
+	pgExec(t, s.url, "CREATE TABLE done (n int)")
+	for n := range 3 {
+		err := s.durably(ctx, by, askTime, func(ctx context.Context, tx *pgTx) error {
+			if err := tx.begin(ctx, nil); err != nil {
+				return err
+			}
+			tx.last.Queue("INSERT INTO done VALUES ($1)", n)
+			must(t, tx.end(ctx))
+			return io.ErrUnexpectedEOF
+		})
+		if !errors.Is(err, ErrUnreachable) {
+			t.Errorf("got %v, want ErrUnreachable", err)
+		}
+	}
+	var rows int
+	must(t, s.pool.QueryRow(ctx, "SELECT count(*) FROM done").Scan(&rows))
+	if rows != 3 {
+		t.Errorf("%d of 3 were done", rows)
+	}
+}
+
 // The network is cut again and again while many settle; or the server is stopped as a
 // crash would. Each chunk is settled once, and what a method has returned for is there.
 func TestSettleThroughOutages(t *testing.T) {

@@ -55,17 +55,21 @@ func (p *Postgres) Open(ctx context.Context, run string) (*Ledger, error) {
 		return nil, err
 	}
 	d := l.disk.(*pgRun)
-	var shared bool
+	var fleet int64
 	if d.by, err = p.held(l.meta.Key()); err == nil && l.state == Planning {
 		err = ErrNotPlanned
 	}
 	if err == nil {
 		err = p.ask(ctx, func(ctx context.Context) error {
-			return p.readers.QueryRow(ctx, "SELECT state = 'running' AND fleet > 0 FROM chatbatch_run WHERE no = $1", d.no).Scan(&shared)
+			return p.readers.QueryRow(ctx, "SELECT fleet FROM chatbatch_run WHERE no = $1", d.no).Scan(&fleet)
 		})
 	}
-	if err == nil && shared {
+	switch {
+	case err != nil || fleet == 0:
+	case l.state == Running:
 		err = fmt.Errorf("%w: hosts are at work on it", ErrLocked)
+	default: // jobs of it may be in their queue
+		err = fmt.Errorf("%w: chatbatch resume %s gives it to them again, and --fresh begins another", ErrShared, run)
 	}
 	if err == nil {
 		err = d.takeHand(ctx)

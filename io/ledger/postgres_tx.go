@@ -36,12 +36,12 @@ const fenceSQL = `WITH was AS (SELECT commits FROM chatbatch_lock WHERE key = $1
 func (p *Postgres) durably(ctx context.Context, by *lease, limit time.Duration, do func(ctx context.Context, tx *pgTx) error) error {
 	by.order.Lock()
 	defer by.order.Unlock()
-	number := by.commits + 1
+	by.commits++ // also if it fails: nobody must take the next one for this one
+	number := by.commits
 	since := time.Now()
 	for try := 0; ; try++ {
 		err := p.attempt(ctx, by, number, limit, do)
 		if err == nil || errors.Is(err, errDone) {
-			by.commits = number
 			p.tell(false)
 			return nil
 		}
@@ -96,11 +96,11 @@ func (t *pgTx) begin(ctx context.Context, ask func(q *pgx.Batch)) error {
 	if err := t.conn.SendBatch(ctx, &q).Close(); err != nil {
 		return err
 	}
-	switch was {
-	case t.number - 1:
-		return nil
-	case t.number:
+	switch {
+	case was == t.number:
 		return errDone
+	case was >= 0:
+		return nil
 	}
 	t.by.lose()
 	return ours{errLeaseLost}

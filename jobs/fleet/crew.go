@@ -141,7 +141,7 @@ func (c *crew) verdict(ctx context.Context, err error) error {
 		state, guarded = ledger.Refused, true
 	}
 	switch {
-	case guarded && (guard == nil || !guard.Host):
+	case guarded && (guard == nil || !c.ofHost(ctx, guard)):
 		if _, err2 := c.w.Store.Halt(context.WithoutCancel(ctx), c.run, state, err.Error()); err2 != nil {
 			c.say(ctx, err2)
 			return err2
@@ -155,6 +155,16 @@ func (c *crew) verdict(ctx context.Context, err error) error {
 	}
 	c.say(ctx, err)
 	return err
+}
+
+// ofHost says whether it is this host that a guard is about: others may well go on. Where
+// the server answers them, a host that it never answers is at fault itself.
+func (c *crew) ofHost(ctx context.Context, g *jobs.GuardError) bool {
+	if !g.Silent {
+		return g.Host
+	}
+	s, err := c.w.Store.Standing(context.WithoutCancel(ctx), c.run)
+	return g.Host || err == nil && s.Known
 }
 
 // say says what went wrong here.
