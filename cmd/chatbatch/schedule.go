@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"slices"
 	"time"
 	_ "time/tzdata" // for hosts without a list of time zones: an image from scratch, Windows
@@ -161,7 +162,7 @@ func (h *holder) check() error {
 	writers := map[string]string{} // schedules, by the pattern of what they write
 	for i := range h.file.jobs {
 		e := &h.file.jobs[i]
-		if _, err := h.jobAt(i, time.Now()); err != nil {
+		if _, err := h.jobAt(i, time.Now(), io.Discard); err != nil {
 			return fmt.Errorf("line %d: schedule %s: %w", e.line, e.name, err)
 		}
 		if other := writers[e.output()]; e.output() != "" && other != "" {

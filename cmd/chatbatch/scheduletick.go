@@ -17,28 +17,27 @@ import (
 )
 
 // jobAt makes the job number i of the file as it is at a tick. It has a world of its
-// own: what it prints comes in one piece, in said, when it has ended.
-func (h *holder) jobAt(i int, tick time.Time) (m *member, err error) {
+// own: what it prints goes to said.
+func (h *holder) jobAt(i int, tick time.Time, said io.Writer) (*member, error) {
 	e, err := h.file.jobs[i].at(tick.In(h.schedules[i].Location))
 	if err != nil {
 		return nil, err
 	}
-	host := *h.job
-	host.w.stdout, host.w.stderr = io.Discard, &bytes.Buffer{}
-	host.board = &board{out: host.w.stderr}
-	host.w.ending = &ending{hook: h.w.ending.hook, log: h.log, grace: h.grace}
-	m, err = host.member(e, h.file.given, nil)
-	if err == nil {
-		m.maxDuration = h.each
-	}
-	return m, err
+	host, o := *h.job, *h.options
+	o.dryRun, o.maxDuration = false, h.each
+	host.options = &o
+	host.w.stdout, host.w.stderr = io.Discard, said
+	host.board = &board{out: said}
+	host.w.ending = &ending{}
+	return host.member(e, h.file.given, nil)
 }
 
 // do does what a tick is for: it begins the run, or goes on with that of a host that is
 // no more.
 func (h *holder) do(ctx context.Context, s *fleet.Schedule, t ledger.Tick, begun func(ctx context.Context, run string) error) fleet.Ending {
 	i := slices.Index(h.schedules, s)
-	m, err := h.jobAt(i, t.At)
+	var text bytes.Buffer // in one piece, for others may say something meanwhile
+	m, err := h.jobAt(i, t.At, &text)
 	if err != nil {
 		return h.ended(ctx, m, s, usage("%s: line %d: %w", h.file.path, h.file.jobs[i].line, err))
 	}
@@ -51,9 +50,7 @@ func (h *holder) do(ctx context.Context, s *fleet.Schedule, t ledger.Tick, begun
 	err = cutShort(working, m.tick(working, s, t.Run))
 	end()
 	wg.Wait()
-	if text := m.w.stderr.(*bytes.Buffer); text.Len() > 0 {
-		_, _ = h.w.stderr.Write(text.Bytes()) // that nobody can be shown it is no reason to fail
-	}
+	_, _ = text.WriteTo(h.w.stderr) // that nobody can be shown it is no reason to fail
 	return h.ended(ctx, m, s, err)
 }
 
