@@ -43,8 +43,8 @@ that host dies another goes on with the run, within a minute. The files are thos
 host that took the tick. With submit: true the run is given to the hosts of chatbatch
 work instead, as by chatbatch submit.
 
-missed says what becomes of ticks at which no host was there: run does the last of them
-late, once; skip does none. overlap says what becomes of a tick that comes while an
+missed says what becomes of ticks at which no host was there, for more than a minute: run
+does the last of them late, once; skip does none. overlap says what becomes of a tick that comes while an
 earlier one of the schedule is under way: skip leaves it out; wait does it afterwards,
 but one waits at the most.
 
