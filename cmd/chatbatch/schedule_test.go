@@ -68,7 +68,8 @@ func TestScheduleKill(t *testing.T) {
 		<-hosts[i%3].ended
 		hosts[i%3] = f.holdOften()
 	}
-	time.Sleep(8 * time.Second) // what the dead had in hand is taken over
+	f.untilDone("often", hosts[0])
+	f.untilDone("other", hosts[0])
 	for _, p := range hosts {
 		if err := p.Process.Signal(syscall.SIGTERM); err != nil {
 			t.Fatal(err)
@@ -95,6 +96,24 @@ func TestScheduleKill(t *testing.T) {
 	}
 	if len(runs) > 0 {
 		t.Errorf("there are no runs %v", slices.Collect(maps.Keys(runs)))
+	}
+}
+
+// untilDone waits until three more ticks of a schedule have been done: what the dead had
+// in hand is taken over by then.
+func (f *fleetRig) untilDone(name string, p *process) {
+	f.t.Helper()
+	done := func() (n int) {
+		for _, tick := range f.ticksOf(name) {
+			if tick.State == ledger.TickEnded {
+				n++
+			}
+		}
+		return n
+	}
+	want := done() + 3
+	if !p.until(f.t, func() bool { time.Sleep(time.Second); return done() >= want }) {
+		f.t.Fatalf("a host has ended by itself; it said:\n%s", p.stderr.String())
 	}
 }
 

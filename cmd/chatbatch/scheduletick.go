@@ -63,13 +63,30 @@ func (m *member) tick(ctx context.Context, s *fleet.Schedule, run string) error 
 		return m.start(ctx, m.kind, m.input)
 	}
 	m.ifLocked = "wait" // a host that seems to be dead may have it for some seconds
-	if m.format == "" { // where the file lies on this host; its format is by its name
+	meta, err := m.resumable(ctx, []string{run})
+	switch {
+	case err != nil:
+		return m.endedMeanwhile(ctx, run)
+	case s.Submit:
+		return m.followAgain(ctx, meta)
+	case m.format == "": // the file lies where it does on this host; its format is by its name
 		m.instead = m.target
 	}
-	if _, err := m.resumable(ctx, []string{run}); err != nil {
-		return m.endedMeanwhile(ctx, run)
+	return m.resume(ctx, []string{run}, false)
+}
+
+// followAgain follows a run of many hosts, and gives it to them if nobody has come to that.
+// It is not given again: somebody may have stopped it.
+func (m *member) followAgain(ctx context.Context, meta ledger.Meta) error {
+	at, err := m.store.database.Standing(ctx, meta.Run)
+	switch {
+	case err != nil:
+		return err
+	case at.Fleet == 0:
+		return m.release(ctx, meta, true)
 	}
-	return m.resume(ctx, []string{run}, s.Submit)
+	m.shared = true
+	return m.follow(ctx, meta)
 }
 
 // ended says how the work on a tick has ended, and tells who wants to know. m is nil if
@@ -79,7 +96,8 @@ func (h *holder) ended(ctx context.Context, m *member, s *fleet.Schedule, err er
 	if err != nil {
 		how.Code = codeOf(err)
 	}
-	how.Again = how.Code == exitInterrupted || errors.Is(err, ledger.ErrUnreachable) || errors.Is(err, ledger.ErrLocked)
+	// A run of many hosts may have been interrupted by somebody: that is its end here.
+	how.Again = how.Code == exitInterrupted && ctx.Err() != nil || errors.Is(err, ledger.ErrUnreachable) || errors.Is(err, ledger.ErrLocked)
 	if text := said(err); text != "" && !how.Again {
 		h.log.Error(text, "schedule", s.Name, "exit", how.Code)
 	}
