@@ -43,8 +43,11 @@ func (j *job) follow(ctx context.Context, m ledger.Meta) error {
 	}
 	defer l.Close()
 	sum, err := j.books(ctx, l)
-	if s.State == ledger.Finished {
+	switch {
+	case s.State == ledger.Finished:
 		return j.ended(sum, nil, exitOK, err)
+	case s.State == ledger.Cancelled && err == nil:
+		return &codedError{exitStopped, fmt.Errorf("%s; chatbatch resume %s%s goes on with it all the same", s.Why, m.Run, storeFlags(j.runsDir != "", j.store))}
 	}
 	return j.ended(sum, errors.New(s.Why), codeAfter(s.State), err)
 }

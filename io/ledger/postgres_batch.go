@@ -20,7 +20,8 @@ type pgBatch struct {
 const (
 	loadChunksSQL = `SELECT p.chunk, c.entries, CASE WHEN p.chunk = ANY($3) THEN c.nums END,
 			p.sent, p.doubt, p.replays, p.calls, p.retries, p.settled IS NOT NULL, p.owner,
-			p.owner <> 0 AND EXISTS (SELECT 1 FROM chatbatch_session s JOIN chatbatch_lock k ON k.key = s.lease WHERE s.run = p.run AND s.id = p.owner)
+			p.owner <> 0 AND EXISTS (SELECT 1 FROM chatbatch_session s JOIN chatbatch_lock k ON k.key = s.lease WHERE s.run = p.run AND s.id = p.owner),
+			c.grp, c.lo, CASE WHEN p.chunk = ANY($4) THEN c.asks END
 		FROM chatbatch_progress p JOIN chatbatch_chunk c ON c.run = p.run AND c.id = p.chunk
 		WHERE p.run = $1 AND p.chunk = ANY($2) ORDER BY p.chunk FOR UPDATE OF p`
 
@@ -32,10 +33,10 @@ const (
 )
 
 // needed is what the changes of a batch need, together.
-type needed struct{ chunks, rows, whole, entryOf, place []int64 }
+type needed struct{ chunks, rows, asks, whole, entryOf, place []int64 }
 
 func neededBy(changes []*change) (w needed) {
-	all, rows, whole := map[int64]bool{}, map[int64]bool{}, map[int64]bool{}
+	all, rows, asks, whole := map[int64]bool{}, map[int64]bool{}, map[int64]bool{}, map[int64]bool{}
 	for _, c := range changes {
 		n := c.need
 		if n.chunk == 0 {
@@ -44,6 +45,9 @@ func neededBy(changes []*change) (w needed) {
 		all[n.chunk] = true
 		if n.rows {
 			rows[n.chunk] = true
+		}
+		if n.asks {
+			asks[n.chunk] = true
 		}
 		if n.entries {
 			whole[n.chunk] = true
@@ -55,7 +59,7 @@ func neededBy(changes []*change) (w needed) {
 		}
 	}
 	list := func(m map[int64]bool) []int64 { return slices.AppendSeq(make([]int64, 0, len(m)), maps.Keys(m)) } // never nil: that would be NULL
-	w.chunks, w.rows, w.whole = list(all), list(rows), list(whole)
+	w.chunks, w.rows, w.asks, w.whole = list(all), list(rows), list(asks), list(whole)
 	return w
 }
 
@@ -64,7 +68,7 @@ func (t *pgBatch) questions(q *pgx.Batch, changes []*change) {
 	w := neededBy(changes)
 	t.records = map[int64]*record{}
 	if len(w.chunks) > 0 {
-		q.Queue(loadChunksSQL, t.d.no, w.chunks, w.rows).Query(t.readChunks)
+		q.Queue(loadChunksSQL, t.d.no, w.chunks, w.rows, w.asks).Query(t.readChunks)
 	}
 	if len(w.whole)+len(w.entryOf) > 0 {
 		q.Queue(loadEntriesSQL, t.d.no, w.whole, w.entryOf, w.place).Query(func(rows pgx.Rows) error {
@@ -77,7 +81,10 @@ func (t *pgBatch) readChunks(rows pgx.Rows) error {
 	defer rows.Close()
 	for rows.Next() {
 		r := &record{known: true}
-		err := rows.Scan(&r.id, &r.entries, &r.nums, &r.sent, &r.doubt, &r.replays, &r.calls, &r.retries, &r.settled, &r.owner, &r.owned)
+		var group []byte
+		err := rows.Scan(&r.id, &r.entries, &r.nums, &r.sent, &r.doubt, &r.replays, &r.calls, &r.retries, &r.settled, &r.owner, &r.owned,
+			&group, &r.lo, &r.asks)
+		r.group = string(group)
 		if err != nil {
 			return err
 		}

@@ -94,8 +94,9 @@ func (l *Ledger) Heard() (ago time.Duration, lost bool) {
 
 // Claim takes a chunk into this session's hands, and reads it. It is ErrTaken if another
 // has it, and ErrSettled if there is nothing left to be done.
-func (l *Ledger) Claim(ctx context.Context, chunk int64) (Chunk, error) {
-	err := l.change(ctx, fmt.Sprintf("claim chunk %d", chunk), need{chunk: chunk}, func(b *batch) error {
+func (l *Ledger) Claim(ctx context.Context, chunk int64) (c Chunk, err error) {
+	what := need{chunk: chunk, rows: true, asks: true, entries: true}
+	err = l.change(ctx, fmt.Sprintf("claim chunk %d", chunk), what, func(b *batch) error {
 		r, err := b.chunk(chunk)
 		session := l.session.Load()
 		switch {
@@ -103,28 +104,27 @@ func (l *Ledger) Claim(ctx context.Context, chunk int64) (Chunk, error) {
 			return err
 		case r.settled:
 			return ErrSettled
-		case r.owner == session:
-			return nil
-		case r.owned:
+		case r.owned && r.owner != session:
 			return ErrTaken
 		}
-		r.owner, r.owned, r.changed = session, true, true
-		return nil
+		if c, err = l.claimed(r); err == nil && r.owner != session {
+			r.owner, r.owned, r.changed = session, true, true
+		}
+		return err
 	})
-	if err != nil {
-		return Chunk{}, err
+	return c, err
+}
+
+// claimed is the chunk that a record is of.
+func (l *Ledger) claimed(r *record) (c Chunk, err error) {
+	of := l.owner()
+	c = Chunk{ID: r.id, Group: r.group, InDoubt: r.sent != 0 && r.sent != l.session.Load()}
+	if c.Entries, err = decodeEntries(r.asks, of.asks(c.ID, r.lo, c.Group), of, r.nums, r.entries); err != nil {
+		return c, err
 	}
-	all, err := l.pending(ctx, chunk-1, 1)
-	for since := time.Now(); err != nil && l.disk.again(ctx, err, since); {
-		all, err = l.pending(ctx, chunk-1, 1)
-	}
-	switch {
-	case err != nil:
-		return Chunk{}, l.fail("read the plan", err)
-	case len(all) == 0 || all[0].ID != chunk:
-		return Chunk{}, fmt.Errorf("read chunk %d: %w", chunk, ErrSettled)
-	}
-	return all[0], nil
+	parts, err := l.readEntries(r.records, c.ID, r.entries)
+	c.Settled, c.InDoubt = parts.settled, c.InDoubt || parts.inDoubt
+	return c, err
 }
 
 // SettleAlso is [Ledger.SettleWith], and does also in the same transaction; only in a

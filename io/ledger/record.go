@@ -9,6 +9,7 @@ import (
 type need struct {
 	chunk   int64 // 0: nothing
 	rows    bool  // the numbers of its rows
+	asks    bool  // what it asks; only of a database
 	place   int   // the record of this entry, if one is wanted
 	entry   bool  // one is
 	entries bool  // the records of all its entries
@@ -19,6 +20,9 @@ type record struct {
 	id      int64
 	entries int
 	nums    []byte // nil unless a need asked for it
+	group   string // of a database, like the next two
+	lo      int64  // least row number
+	asks    []byte // nil unless a need asked for it
 
 	known          bool  // something was noted of it before
 	sent, doubt    int64 // sessions that sent it last, and before that; 0: none
@@ -45,7 +49,7 @@ type part struct {
 // has says whether r answers n.
 func (r *record) has(n need) bool {
 	_, part := r.parts[n.place]
-	return (!n.rows || r.nums != nil) && (!n.entries || r.allParts) && (!n.entry || part || r.allParts)
+	return (!n.rows || r.nums != nil) && (!n.asks || r.asks != nil) && (!n.entries || r.allParts) && (!n.entry || part || r.allParts)
 }
 
 // part is the record of an entry, to be changed.

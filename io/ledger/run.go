@@ -218,9 +218,9 @@ const pendingStep = 32
 func (l *Ledger) Pending(ctx context.Context) iter.Seq2[Chunk, error] {
 	return func(yield func(Chunk, error) bool) {
 		for last := int64(0); ; {
-			chunks, err := l.pending(ctx, last, pendingStep)
+			chunks, err := l.pending(ctx, last)
 			for since := time.Now(); err != nil && l.disk.again(ctx, err, since); {
-				chunks, err = l.pending(ctx, last, pendingStep)
+				chunks, err = l.pending(ctx, last)
 			}
 			if err != nil {
 				yield(Chunk{}, l.fail("read the plan", err))
@@ -239,7 +239,7 @@ func (l *Ledger) Pending(ctx context.Context) iter.Seq2[Chunk, error] {
 	}
 }
 
-func (l *Ledger) pending(ctx context.Context, after int64, most int) ([]Chunk, error) {
+func (l *Ledger) pending(ctx context.Context, after int64) ([]Chunk, error) {
 	if s := l.State(); s == Planning {
 		return nil, ErrNotPlanned
 	}
@@ -250,7 +250,7 @@ func (l *Ledger) pending(ctx context.Context, after int64, most int) ([]Chunk, e
 		return nil, err
 	}
 	defer v.Close()
-	chunks, entries, err := v.pending(ctx, after, most)
+	chunks, entries, err := v.pending(ctx, after)
 	if err != nil {
 		return nil, err
 	}
@@ -267,10 +267,10 @@ func (l *Ledger) pending(ctx context.Context, after int64, most int) ([]Chunk, e
 
 // pending reads the next chunks that are not settled, and which of them have
 // records of their entries.
-func (v *View) pending(ctx context.Context, after int64, most int) (chunks []Chunk, entries []int, err error) {
+func (v *View) pending(ctx context.Context, after int64) (chunks []Chunk, entries []int, err error) {
 	session, of := v.l.session.Load(), v.l.owner()
-	chunks = make([]Chunk, 0, most)
-	for row, err := range v.at.chunks(ctx, selection{open: true, after: after, limit: most, nums: true, asks: true}) {
+	chunks = make([]Chunk, 0, pendingStep)
+	for row, err := range v.at.chunks(ctx, selection{open: true, after: after, limit: pendingStep, nums: true, asks: true}) {
 		if err != nil {
 			return nil, nil, err
 		}
