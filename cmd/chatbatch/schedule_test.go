@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/json"
+	"fmt"
 	"maps"
 	"os"
 	"path/filepath"
@@ -14,25 +15,35 @@ import (
 	"chatbatch/io/ledger"
 )
 
+// Each run is 8 calls, and takes a good part of the time between two ticks.
 const oftenYAML = `timezone: Asia/Shanghai
+qps: 10
 schedules:
   - {name: often, cron: "@every 2s", kind: marks set, input: one.csv}
   - {name: other, cron: "@every 3s", kind: marks set, input: two.csv, overlap: wait}
 `
+const oftenRows = 8
 
 // holdOften starts a host that holds schedules whose ticks come every few seconds.
 func (f *fleetRig) holdOften() *process {
 	f.t.Helper()
 	dir := f.t.TempDir()
+	roster := func(mark int) string {
+		text := "group_id,account,marks\n"
+		for g := range oftenRows {
+			text += fmt.Sprintf("@TGS#%d,student 2,%d\n", g, mark)
+		}
+		return text
+	}
 	for name, text := range map[string]string{
-		"often.yaml": oftenYAML, "one.csv": "group_id,account,marks\n@TGS#0,student 1,1000\n", "two.csv": "group_id,account,marks\n@TGS#1,student 2,1000\n",
+		"often.yaml": oftenYAML, "one.csv": roster(1000), "two.csv": roster(1001),
 	} {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
 			f.t.Fatal(err)
 		}
 	}
 	env := append(slices.Clone(f.env), "CHATBATCH_SECRET_KEY=any")
-	return start(f.t, dir, env, nil, "schedule", "often.yaml", "--endpoint", f.url, "--sdkappid", "1400000000", "--identifier", "administrator", "--qps", f.qps)
+	return start(f.t, dir, env, nil, "schedule", "often.yaml", "--endpoint", f.url, "--sdkappid", "1400000000", "--identifier", "administrator")
 }
 
 // ticksOf are the ticks of a schedule, as people are told.
@@ -134,7 +145,7 @@ func (f *fleetRig) checkTicks(name string, every time.Duration, runs map[string]
 		}
 		last = at
 		states[tick.State]++
-		if tick.State == ledger.TickEnded && (tick.Run == "" || *tick.Exit != exitOK || tick.Rows == nil || *tick.Rows != 1) {
+		if tick.State == ledger.TickEnded && (tick.Run == "" || *tick.Exit != exitOK || tick.Rows == nil || *tick.Rows != oftenRows) {
 			f.t.Errorf("%s: got %+v", name, tick)
 		}
 		if runs[tick.Run] {
