@@ -19,7 +19,7 @@ var house = map[string]struct{ ours, libraries string }{
 	"cmd/chatbatch/dist":   {}, // a program that packs ours
 	"cmd/chatbatch/manual": {},
 	"jobs":                 {ours: "io/aside io/chat io/export io/ledger io/roster", libraries: "github.com/cenkalti/backoff/v4 golang.org/x/sync/errgroup"},
-	"jobs/fleet":           {ours: "io/ledger jobs", libraries: "github.com/riverqueue/river github.com/jackc/pgx/v5"},
+	"jobs/fleet":           {ours: "io/ledger jobs", libraries: "github.com/riverqueue/river github.com/robfig/cron/v3 github.com/jackc/pgx/v5"},
 	"io/chat/chatsim":      {ours: ""}, // nor io/chat: client and simulator judge each other
 	"io/report":            {ours: "io/aside io/charset io/export io/ledger io/workbook", libraries: "github.com/guptarohit/asciigraph github.com/prometheus"},
 	"io/export":            {ours: "io/aside", libraries: "github.com/xuri/excelize/v2"},

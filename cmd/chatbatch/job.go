@@ -35,6 +35,9 @@ type job struct {
 	shared   bool // the run is one of many hosts
 	onlooker bool // it makes no calls: a signal ends the command, not the run
 
+	// onRun is called with the run as soon as there is one; nil: nobody wants to know.
+	onRun func(ctx context.Context, run string) error
+
 	// Of one job of a file; zero: it is the only job.
 	name    string
 	telling *sync.Mutex // held while something is shown
@@ -114,11 +117,8 @@ func newJob(cmd *cobra.Command, o *options, w world) (*job, error) {
 
 // bounded calls do with a context that ends after --max-duration.
 func (j *job) bounded(ctx context.Context, do func(context.Context) error) error {
-	if j.maxDuration > 0 {
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeoutCause(ctx, j.maxDuration, errExpired)
-		defer cancel()
-	}
+	ctx, cancel := j.until(ctx)
+	defer cancel()
 	j.config.tell(j.log)
 	stop := context.AfterFunc(ctx, func() {
 		if context.Cause(ctx) == errInterrupted && !j.onlooker {
@@ -156,6 +156,14 @@ func (l *logs) keepError(err error) {
 	}
 }
 
+// until ends a context after --max-duration.
+func (o *care) until(ctx context.Context) (context.Context, context.CancelFunc) {
+	if o.maxDuration == 0 {
+		return ctx, func() {}
+	}
+	return context.WithTimeoutCause(ctx, o.maxDuration, errExpired)
+}
+
 // start runs a kind over an input, or resumes that if this very command was begun
 // before and has not ended.
 func (j *job) start(ctx context.Context, kind, name string) error {
@@ -184,7 +192,17 @@ func (j *job) start(ctx context.Context, kind, name string) error {
 		return j.toBeChecked(err, conn)
 	}
 	defer b.close()
+	if err := j.hasBegun(ctx, b.ledger.Meta().Run); err != nil {
+		return err
+	}
 	return j.work(ctx, b)
+}
+
+func (j *job) hasBegun(ctx context.Context, run string) error {
+	if j.onRun == nil {
+		return nil
+	}
+	return j.onRun(ctx, run)
 }
 
 // doing is what others on this host see of a process that works on an input.

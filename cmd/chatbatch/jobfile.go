@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -60,12 +61,17 @@ func readJobFile(ctx context.Context, name string, stdin io.Reader) (*jobFile, e
 	if err != nil {
 		return nil, usage("%s: %w", name, err)
 	}
+	f.lies(name)
+	return f, nil
+}
+
+// lies says where the file lies.
+func (f *jobFile) lies(name string) {
 	f.path = name
 	f.each(func(s *setting) { s.file = name })
 	if name != "-" {
 		f.resolve(filepath.Dir(name))
 	}
-	return f, nil
 }
 
 // each calls visit with all settings of the file.
@@ -83,26 +89,31 @@ func (f *jobFile) each(visit func(*setting)) {
 
 // parseJobFile reads the text of a job file.
 func parseJobFile(text []byte) (*jobFile, error) {
+	return parseEntries(text, keyJobs, func(item *yaml.Node) (jobEntry, error) { return parseJob(item, nil) })
+}
+
+// parseEntries reads the text of a file of flags, and of jobs in a list under a key.
+func parseEntries(text []byte, under string, parse func(item *yaml.Node) (jobEntry, error)) (*jobFile, error) {
 	doc, err := parseYAML(text)
 	switch {
 	case errors.Is(err, errSecondDocument):
-		return nil, fmt.Errorf("%w, whose jobs would not be run", err)
+		return nil, fmt.Errorf("%w, whose %s would not be run", err, under)
 	case err != nil:
 		return nil, err
 	case doc == nil || doc.Kind != yaml.MappingNode:
-		return nil, errors.New("it has no jobs: want a mapping with the key jobs")
+		return nil, fmt.Errorf("it has no %[1]s: want a mapping with the key %[1]s", under)
 	}
 	f := &jobFile{}
 	err = eachKey(doc, func(key, value *yaml.Node) (err error) {
-		if key.Value != keyJobs {
+		if key.Value != under {
 			f.flags, err = addSetting(f.flags, key, value)
 			return err
 		}
 		if value.Kind != yaml.SequenceNode {
-			return fmt.Errorf("line %d: jobs is not a list", value.Line)
+			return fmt.Errorf("line %d: %s is not a list", value.Line, under)
 		}
 		for _, item := range value.Content {
-			e, err := parseJob(item)
+			e, err := parse(item)
 			if err != nil {
 				return err
 			}
@@ -111,7 +122,7 @@ func parseJobFile(text []byte) (*jobFile, error) {
 		return nil
 	})
 	if err == nil && len(f.jobs) == 0 {
-		err = errors.New("it has no jobs")
+		err = fmt.Errorf("it has no %s", under)
 	}
 	if err != nil {
 		return nil, err
@@ -141,10 +152,13 @@ func eachKey(node *yaml.Node, visit func(key, value *yaml.Node) error) error {
 	return nil
 }
 
-func parseJob(node *yaml.Node) (e jobEntry, err error) {
+// parseJob reads one job; more are keys that it may have besides.
+func parseJob(node *yaml.Node, more map[string]*string) (e jobEntry, err error) {
 	e.line = node.Line
+	texts := map[string]*string{"name": &e.name, "kind": &e.kind, "input": &e.input}
+	maps.Copy(texts, more)
 	err = eachKey(node, func(key, value *yaml.Node) (err error) {
-		text := map[string]*string{"name": &e.name, "kind": &e.kind, "input": &e.input}[key.Value]
+		text := texts[key.Value]
 		if text == nil {
 			e.flags, err = addSetting(e.flags, key, value)
 			return err

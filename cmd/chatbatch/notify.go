@@ -57,6 +57,7 @@ type ending struct {
 	grace   time.Duration // for what is to be done after a signal
 	summary any           // as --json prints it; nil: there is none
 	skipped bool          // a run: another process works on it
+	parts   bool          // who is told is told of each part, and of the whole if it did not end well
 	errs    []string      // of jobs of a file, which have been printed
 }
 
@@ -170,7 +171,7 @@ func credential(dir, name string) (string, error) {
 // only errors are, for cron to pass it on.
 func (e *ending) tell(ctx context.Context, cmd *cobra.Command, w world, code int, err error) {
 	flags := cmd.Flags()
-	if flags.Lookup("notify-url") == nil || isSet(flags, "help") || isSet(flags, "dry-run") {
+	if flags.Lookup("notify-url") == nil || e.parts && err == nil || isSet(flags, "help") || isSet(flags, "dry-run") {
 		return
 	}
 	hook := e.hook

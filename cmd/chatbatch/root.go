@@ -57,6 +57,7 @@ chatbatch demo`,
 		resumeCommand(w), retryCommand(w), reportCommand(w), runsCommand(w), simCommand(w), demoCommand(w),
 		limiterCommand(w), migrateCommand(w), configCommand(w), checkCommand(w), versionCommand(w), manCommand(w),
 		submitCommand(w), workCommand(w), pauseCommand(w), cancelCommand(w),
+		scheduleCommand(w),
 	)
 	return root
 }

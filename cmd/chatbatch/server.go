@@ -35,7 +35,10 @@ type connection struct {
 	front   jobs.Front
 }
 
-func (c *connection) close() error { return c.limiter.Close() }
+func (c *connection) close() error {
+	c.chat.HTTP.CloseIdleConnections() // a command that holds schedules makes one after the other
+	return c.limiter.Close()
+}
 
 // isSim says that the API is the simulator in this process.
 func (c *connection) isSim() bool { return strings.HasPrefix(c.name, simEndpoint) }

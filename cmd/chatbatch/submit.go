@@ -137,6 +137,9 @@ func (j *job) submit(ctx context.Context, kind, name string, wait bool) error {
 	}
 	meta, err = j.submitted(ctx, meta, src)
 	unlock() // release takes it again
+	if err == nil {
+		err = j.hasBegun(ctx, meta.Run)
+	}
 	if err != nil {
 		return err
 	}
