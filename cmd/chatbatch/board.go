@@ -36,6 +36,7 @@ type board struct {
 	tty  *os.File // out, if it is a terminal
 	bars bool     // are wanted
 
+	direct sync.Mutex // of one who writes straight to out: several jobs have tables and a log
 	mu     sync.Mutex
 	jobs   []*progress // under mu
 	raised *raised     // under mu; nil: what is written goes straight to out
@@ -155,6 +156,8 @@ func (b *board) Write(p []byte) (int, error) {
 	r := b.raised
 	if r == nil {
 		b.mu.Unlock()
+		b.direct.Lock()
+		defer b.direct.Unlock()
 		return b.out.Write(p)
 	}
 	defer b.mu.Unlock()

@@ -196,5 +196,13 @@ func TestFleetKill(t *testing.T) {
 	}
 	f.state[ledger.Running] = 3
 	f.check(stdout, code)
-	t.Logf("the host that was cut off said:\n%s", cut.stderr.String())
+	if err := cut.Process.Signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	_, code = cut.end(t)
+	said := cut.stderr.String()
+	if code != exitOK || !strings.Contains(said, "all is given back") {
+		t.Errorf("the host that was cut off ends with exit code %d", code)
+	}
+	t.Logf("it said:\n%s", said)
 }
