@@ -111,7 +111,14 @@ func (n *line) reserve() (socket int) {
 		err = syscall.SetsockoptInt(socket, syscall.SOL_SOCKET, syscall.SO_REUSEADDR, 1)
 	}
 	if err == nil {
-		err = syscall.Bind(socket, &syscall.SockaddrInet4{Port: number, Addr: [4]byte{127, 0, 0, 1}})
+		// The one who accepted there may not have let go of it yet.
+		for try := 0; ; try++ {
+			err = syscall.Bind(socket, &syscall.SockaddrInet4{Port: number, Addr: [4]byte{127, 0, 0, 1}})
+			if err != syscall.EADDRINUSE || try == 1000 {
+				break
+			}
+			time.Sleep(time.Millisecond)
+		}
 	}
 	if err != nil {
 		n.t.Error("keep the port: ", err)
