@@ -278,6 +278,19 @@ func (j *job) publish(ctx, until context.Context, l *ledger.Ledger) (string, err
 	if err == nil {
 		err = out.send(until, f, done)
 	}
+	if err != nil {
+		return j.unpublished(m.Run, planned, f, err)
+	}
+	where := j.target
+	if where == stdoutName {
+		where = "stdout"
+	}
+	return fmt.Sprintf("export: %s: %s", where, done.Text()), nil
+}
+
+// unpublished is what is to be said of an export whose table was not put in its place:
+// that is not always an error.
+func (j *job) unpublished(run, planned string, f export.Format, err error) (string, error) {
 	if nothing, ok := errors.AsType[*jobs.NothingError](err); ok {
 		j.log.Error(nothing.Error())
 		return "export: nothing was published", nil
@@ -288,14 +301,7 @@ func (j *job) publish(ctx, until context.Context, l *ledger.Ledger) (string, err
 		return fmt.Sprintf("export: it was published before, as %s", planned), nil
 	}
 	if row, ok := errors.AsType[*export.RowError](err); ok && f.Kind == export.XLSX {
-		return "", fmt.Errorf("%w. What was fetched is kept; as CSV it can be written: chatbatch resume %s -o FILE.csv", row, m.Run)
+		return "", fmt.Errorf("%w. What was fetched is kept; as CSV it can be written: chatbatch resume %s -o FILE.csv", row, run)
 	}
-	if err != nil {
-		return "", err
-	}
-	where := j.target
-	if where == stdoutName {
-		where = "stdout"
-	}
-	return fmt.Sprintf("export: %s: %s", where, done.Text()), nil
+	return "", err
 }
