@@ -14,28 +14,29 @@ import (
 // module, and which of the libraries that have a home it is one of the homes of. A
 // package that is not here has no place yet; give it one.
 var house = map[string]struct{ ours, libraries string }{
-	"cmd/chatbatch":        {ours: "cmd/chatbatch/manual io/aside io/chat io/chat/chatsim io/export io/ledger io/notify io/object io/report io/roster io/ui jobs jobs/fleet limiter", libraries: "github.com/vbauerster/mpb/v8"},
-	"cmd/chatbatch/chaos":  {}, // tests of the program from outside
-	"cmd/chatbatch/dist":   {}, // a program that packs ours
-	"cmd/chatbatch/manual": {},
-	"jobs":                 {ours: "io/aside io/chat io/export io/ledger io/roster", libraries: "github.com/cenkalti/backoff/v4 golang.org/x/sync/errgroup"},
-	"jobs/fleet":           {ours: "io/ledger jobs", libraries: "github.com/riverqueue/river github.com/robfig/cron/v3 github.com/jackc/pgx/v5"},
-	"io/chat/chatsim":      {ours: ""}, // nor io/chat: client and simulator judge each other
-	"io/report":            {ours: "io/aside io/charset io/export io/ledger io/workbook", libraries: "github.com/guptarohit/asciigraph github.com/prometheus"},
-	"io/export":            {ours: "io/aside", libraries: "github.com/xuri/excelize/v2"},
-	"io/aside":             {},
-	"io/charset":           {libraries: "golang.org/x/text"},
-	"io/chat":              {},
-	"io/ledger":            {ours: "io/postgres", libraries: "modernc.org/sqlite github.com/jackc/pgx/v5 github.com/HdrHistogram/hdrhistogram-go"},
-	"io/notify":            {libraries: "github.com/cenkalti/backoff/v4"}, // for what is no call to the API
-	"io/postgres":          {libraries: "github.com/jackc/pgx/v5"},
-	"io/object":            {libraries: "github.com/minio/minio-go/v7"},
-	"io/object/s3sim":      {}, // imported by tests alone
-	"io/ui":                {ours: "io/ledger io/report"},
-	"io/workbook":          {},
-	"io/roster":            {ours: "io/charset io/workbook", libraries: "github.com/gocarina/gocsv"},
-	"limiter":              {ours: "io/postgres", libraries: "golang.org/x/time/rate github.com/jackc/pgx/v5"},
-	"limiter/pgtest":       {}, // imported by tests alone
+	"cmd/chatbatch":         {ours: "cmd/chatbatch/manual io/aside io/chat io/chat/chatsim io/export io/ledger io/notify io/object io/report io/roster io/ui jobs jobs/fleet limiter", libraries: "github.com/vbauerster/mpb/v8"},
+	"cmd/chatbatch/chaos":   {}, // tests of the program from outside
+	"cmd/chatbatch/dist":    {}, // a program that packs ours
+	"cmd/chatbatch/manual":  {},
+	"jobs":                  {ours: "io/aside io/chat io/export io/ledger io/roster", libraries: "github.com/cenkalti/backoff/v4 golang.org/x/sync/errgroup"},
+	"jobs/fleet":            {ours: "io/ledger jobs", libraries: "github.com/riverqueue/river github.com/robfig/cron/v3 github.com/jackc/pgx/v5"},
+	"io/chat/chatsim":       {ours: ""}, // nor io/chat: client and simulator judge each other
+	"io/report":             {ours: "io/aside io/charset io/export io/ledger io/workbook", libraries: "github.com/guptarohit/asciigraph github.com/prometheus"},
+	"io/report/browsertest": {}, // imported by tests alone
+	"io/export":             {ours: "io/aside", libraries: "github.com/xuri/excelize/v2"},
+	"io/aside":              {},
+	"io/charset":            {libraries: "golang.org/x/text"},
+	"io/chat":               {},
+	"io/ledger":             {ours: "io/postgres", libraries: "modernc.org/sqlite github.com/jackc/pgx/v5 github.com/HdrHistogram/hdrhistogram-go"},
+	"io/notify":             {libraries: "github.com/cenkalti/backoff/v4"}, // for what is no call to the API
+	"io/postgres":           {libraries: "github.com/jackc/pgx/v5"},
+	"io/object":             {libraries: "github.com/minio/minio-go/v7"},
+	"io/object/s3sim":       {}, // imported by tests alone
+	"io/ui":                 {ours: "io/ledger io/report"},
+	"io/workbook":           {},
+	"io/roster":             {ours: "io/charset io/workbook", libraries: "github.com/gocarina/gocsv"},
+	"limiter":               {ours: "io/postgres", libraries: "golang.org/x/time/rate github.com/jackc/pgx/v5"},
+	"limiter/pgtest":        {}, // imported by tests alone
 }
 
 const module = "chatbatch/"
@@ -78,7 +79,7 @@ func TestHouse(t *testing.T) {
 // streams.
 func TestNothingBelowReadsTheEnvironment(t *testing.T) {
 	cmd := exec.Command("grep", "-rnE", `os\.(Getenv|LookupEnv|Environ|Args|Stdin|Stdout|Stderr|Exit)\b|"flag"`,
-		"--include=*.go", "--exclude=*_test.go", "--exclude-dir=pgtest", "jobs", "limiter", "io")
+		"--include=*.go", "--exclude=*_test.go", "--exclude-dir=pgtest", "--exclude-dir=browsertest", "jobs", "limiter", "io")
 	cmd.Dir = "../.."
 	out, _ := cmd.Output() // grep ends with 1 if there is nothing
 	if len(out) > 0 {
