@@ -2,7 +2,7 @@
 // loses the network between the two.
 //
 // The server lives in a temporary directory and listens on a free port of
-// 127.0.0.1 only; anybody on this host can connect to it, without a password.
+// 127.0.0.1, and nowhere else unless that is asked for; anybody on this host can connect to it, without a password.
 // It ends with the test, and also if the test binary is killed. It does not
 // sync its files: it survives a crash of its own, not one of the machine.
 //
@@ -13,6 +13,7 @@ package pgtest
 
 import (
 	"os"
+	"strings"
 	"testing"
 )
 
@@ -29,4 +30,10 @@ func missing(tb testing.TB, why string) {
 }
 
 // URL is the connection string of the server's superuser.
-func (s *Server) URL() string { return "postgres://postgres@" + s.Addr() + "/postgres?sslmode=disable" }
+func (s *Server) URL() string { return s.URLAt("127.0.0.1") }
+
+// URLAt is URL by one of the addresses at which the server listens.
+func (s *Server) URLAt(address string) string {
+	_, port, _ := strings.Cut(s.Addr(), ":")
+	return "postgres://postgres@" + address + ":" + port + "/postgres?sslmode=disable"
+}

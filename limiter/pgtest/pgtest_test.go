@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -72,6 +73,33 @@ func TestServer(t *testing.T) {
 	s.Thaw(t)
 	if _, err := ask(t, s.URL(), "SELECT 1", long); err != nil {
 		t.Errorf("thawed: %v", err)
+	}
+}
+
+// A server that is killed has what it has accepted when it is back.
+func TestKill(t *testing.T) {
+	s := Start(t)
+	if _, err := ask(t, s.URL(), "CREATE TABLE kept (n int)", long); err != nil {
+		t.Fatal(err)
+	}
+	s.Kill(t)
+	if _, err := ask(t, s.URL(), "SELECT 1", long); !errors.Is(err, syscall.ECONNREFUSED) {
+		t.Errorf("killed: %v, want connection refused", err)
+	}
+	s.Restart(t) // with a process left it would not
+	if _, err := ask(t, s.URL(), "SELECT * FROM kept", long); err != nil {
+		t.Errorf("after a restart: %v", err)
+	}
+}
+
+// A server is also where it was asked to be, and nowhere else.
+func TestOtherAddress(t *testing.T) {
+	s := Start(t, netip.MustParseAddr("127.0.0.2"))
+	if _, err := ask(t, s.URLAt("127.0.0.2"), "SELECT 1", long); err != nil {
+		t.Error(err)
+	}
+	if _, err := ask(t, s.URLAt("127.0.0.3"), "SELECT 1", long); !errors.Is(err, syscall.ECONNREFUSED) {
+		t.Errorf("at another address: %v, want connection refused", err)
 	}
 }
 

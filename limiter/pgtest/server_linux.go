@@ -3,7 +3,9 @@ package pgtest
 import (
 	"bufio"
 	"bytes"
+	"errors"
 	"fmt"
+	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -26,6 +28,7 @@ type Server struct {
 	programs *programs
 	home     string // has the cluster and the log
 	addr     string
+	also     []netip.Addr // listened at, too
 
 	leash  *os.File      // its end ends the server; nil if it is stopped
 	pid    int           // of the postmaster
@@ -60,13 +63,16 @@ wait $pid`
 
 // Start starts a server and stops it when the test ends. Without PostgreSQL it
 // skips the test, or fails it if CHATBATCH_TEST_REQUIRE_POSTGRES is set.
-func Start(tb testing.TB) *Server {
+//
+// It listens at 127.0.0.1, and also at the addresses of this host in also: there it
+// lets in whoever is in the /24 of the address. They must stay until it has ended.
+func Start(tb testing.TB, also ...netip.Addr) *Server {
 	tb.Helper()
 	p, err := find()
 	if err != nil {
 		missing(tb, err.Error())
 	}
-	s := &Server{programs: p}
+	s := &Server{programs: p, also: also}
 	if s.home, err = p.tempDir(); err != nil {
 		tb.Fatalf("make a directory for PostgreSQL: %v", err)
 	}
@@ -77,6 +83,9 @@ func Start(tb testing.TB) *Server {
 	if err := p.makeCluster(s.cluster()); err != nil {
 		tb.Fatalf("make a PostgreSQL cluster: %v", err)
 	}
+	if err := s.letIn(); err != nil {
+		tb.Fatalf("let others into PostgreSQL: %v", err)
+	}
 	addr, release, err := reserve()
 	if err != nil {
 		tb.Fatalf("reserve a port for PostgreSQL: %v", err)
@@ -85,6 +94,20 @@ func Start(tb testing.TB) *Server {
 	s.addr = addr
 	s.Restart(tb)
 	return s
+}
+
+// letIn lets those in who may connect from elsewhere.
+func (s *Server) letIn() error {
+	f, err := os.OpenFile(filepath.Join(s.cluster(), "pg_hba.conf"), os.O_APPEND|os.O_WRONLY, 0)
+	if err != nil {
+		return err
+	}
+	for _, a := range s.also {
+		if _, err2 := fmt.Fprintf(f, "host all all %v trust\n", netip.PrefixFrom(a, 24).Masked()); err == nil {
+			err = err2
+		}
+	}
+	return errors.Join(err, f.Close())
 }
 
 func (s *Server) cluster() string { return filepath.Join(s.home, "data") }
@@ -138,9 +161,13 @@ func (s *Server) launch() error {
 	}
 	defer pipe.Close()
 	_, port, _ := strings.Cut(s.addr, ":")
+	listen := "127.0.0.1"
+	for _, a := range s.also {
+		listen += "," + a.String()
+	}
 	cmd := s.programs.command("/bin/sh", "-c", keeper, "keeper", s.home,
 		filepath.Join(s.programs.dir, "postgres"), "-D", s.cluster(), "-p", port,
-		"-c", "listen_addresses=127.0.0.1", "-c", "unix_socket_directories=",
+		"-c", "listen_addresses="+listen, "-c", "unix_socket_directories=",
 		"-c", "fsync=off", "-c", "shared_buffers=16MB")
 	cmd.Stderr, cmd.ExtraFiles = log, []*os.File{pipe}
 	if s.pid, err = startSaying(cmd); err != nil {
@@ -204,6 +231,15 @@ func (s *Server) Stop(tb testing.TB) {
 	}
 }
 
+// Kill ends all processes of the server with SIGKILL, those first that would see to the
+// others. What it has accepted is there after Restart.
+func (s *Server) Kill(tb testing.TB) {
+	tb.Helper()
+	s.signal(tb, unix.SIGSTOP) // nobody has children meanwhile
+	s.signal(tb, unix.SIGKILL)
+	s.Stop(tb)
+}
+
 // Freeze stops all processes of the server where they are: connections stay, new
 // ones are taken by the kernel, and nobody answers.
 func (s *Server) Freeze(tb testing.TB) {
@@ -225,10 +261,11 @@ func (s *Server) signal(tb testing.TB, sig syscall.Signal) {
 	if s.leash == nil {
 		tb.Fatalf("the server is stopped")
 	}
+	of := children(s.pid)
 	if err := unix.Kill(s.pid, sig); err != nil {
 		tb.Fatalf("signal the postmaster: %v", err)
 	}
-	for _, pid := range children(s.pid) {
+	for _, pid := range append(of, children(s.pid)...) {
 		_ = unix.Kill(pid, sig) // it may have ended
 	}
 }

@@ -4,6 +4,7 @@ package pgtest
 
 import (
 	"net"
+	"net/netip"
 	"testing"
 )
 
@@ -12,7 +13,7 @@ import (
 type Server struct{}
 
 // Start skips the test: pgtest starts servers on Linux only.
-func Start(tb testing.TB) *Server {
+func Start(tb testing.TB, _ ...netip.Addr) *Server {
 	tb.Helper()
 	missing(tb, "pgtest starts servers on Linux only")
 	return nil
@@ -29,6 +30,9 @@ func (s *Server) Stop(testing.TB) {}
 
 // Restart does nothing.
 func (s *Server) Restart(testing.TB) {}
+
+// Kill does nothing.
+func (s *Server) Kill(testing.TB) {}
 
 // Freeze does nothing.
 func (s *Server) Freeze(testing.TB) {}
