@@ -63,6 +63,7 @@ type process struct {
 	t              testing.TB
 	stdout, stderr bytes.Buffer
 	ended          chan struct{}
+	in             *namespace // of its network; nil: that of the test
 }
 
 // command is the program with args, not yet started. Its environment is bare, like
@@ -80,7 +81,11 @@ func (p *place) command(args ...string) *process {
 // begin starts a process; it does not outlive the test.
 func (c *process) begin() *process {
 	c.t.Helper()
-	if err := c.Start(); err != nil {
+	start := (*exec.Cmd).Start
+	if c.in != nil {
+		start = c.in.start
+	}
+	if err := start(c.Cmd); err != nil {
 		c.t.Fatal(err)
 	}
 	go func() {

@@ -54,8 +54,15 @@ type call struct {
 }
 
 func newServer(t testing.TB) *server {
+	s := unstartedServer(t)
+	s.Start()
+	return s
+}
+
+// unstartedServer is a server that may still get another address, or a certificate.
+func unstartedServer(t testing.TB) *server {
 	s := &server{t: t, of: map[string]int{}, groups: map[string]*serverGroup{}, unread: map[[2]string][]int64{}}
-	s.Server = httptest.NewServer(http.HandlerFunc(s.serve))
+	s.Server = httptest.NewUnstartedServer(http.HandlerFunc(s.serve))
 	t.Cleanup(func() {
 		s.CloseClientConnections()
 		s.Close()

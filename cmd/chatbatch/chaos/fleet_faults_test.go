@@ -1,0 +1,118 @@
+//go:build linux
+
+package chaos
+
+import (
+	"fmt"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// A fleetFault is what happens to a fleet of three hosts, by real means.
+type fleetFault struct {
+	do   func(f *fleet)
+	lost int // hosts whose chunks are taken over by others
+}
+
+func fleetFaults() map[string]fleetFault {
+	return map[string]fleetFault{
+		"SIGKILL of a host": {lost: 1, do: func(f *fleet) { _ = f.hosts[0].Process.Kill() }},
+		"SIGKILL of two hosts of three": {lost: 2, do: func(f *fleet) {
+			_ = f.hosts[0].Process.Kill()
+			_ = f.hosts[1].Process.Kill()
+		}},
+		"SIGKILL of PostgreSQL": {do: func(f *fleet) {
+			f.database.Kill(f.t)
+			time.Sleep(2 * time.Second)
+			f.database.Restart(f.t)
+		}},
+		"PostgreSQL stopped at once": {do: func(f *fleet) {
+			f.database.Stop(f.t)
+			f.database.Restart(f.t)
+		}},
+		"a host cut off from the database": {lost: 1, do: func(f *fleet) { f.hosts[0].cutFor(40*time.Second, databaseHost) }},
+		"a host cut off from the API":      {lost: 1, do: func(f *fleet) { f.hosts[0].cutFor(40*time.Second, apiHost) }},
+		"a host cut off from both":         {lost: 1, do: func(f *fleet) { f.hosts[0].cutFor(40*time.Second, databaseHost, apiHost) }},
+		"a host stopped for 30 s": {lost: 1, do: func(f *fleet) {
+			_ = f.hosts[0].Process.Signal(syscall.SIGSTOP)
+			time.Sleep(30 * time.Second)
+			f.look()
+			_ = f.hosts[0].Process.Signal(syscall.SIGCONT)
+		}},
+	}
+}
+
+// cutFor loses what goes to servers for a while. Then the host goes on.
+func (h *host) cutFor(d time.Duration, servers ...int) {
+	for _, s := range servers {
+		h.lose(s)
+	}
+	time.Sleep(d)
+	h.of.look()
+	for _, s := range servers {
+		h.find(s)
+	}
+}
+
+// TestFleetFaults lets a fleet lose what it can lose, and holds its books to those of a run
+// that nothing happens to: every row has that outcome, once; what was settled is not sent
+// again; and no more than what was under way on a host is sent a second time.
+func TestFleetFaults(t *testing.T) {
+	t.Parallel()
+	kinds := map[string]struct {
+		begin func(p *place, size int) *deed
+		size  int // so that there are some 250 calls
+	}{"marks set": {marksDeed, 12}, "unread set": {unreadDeed, 7}}
+	for name, fault := range fleetFaults() {
+		for kind, deed := range kinds {
+			t.Run(name+"/"+kind, func(t *testing.T) {
+				t.Parallel()
+				f := newFleet(t, 20, deed.begin, deed.size)
+				for range 3 {
+					f.host()
+				}
+				tried.add("fleet: "+name+", "+kind, 1, f.through(fault))
+			})
+		}
+	}
+}
+
+// through brings a fleet through a fault, and returns how many rows are lost.
+func (f *fleet) through(fault fleetFault) (lost int) {
+	t := f.t
+	p := f.begun(60)
+	f.look()
+	began := time.Now()
+	fault.do(f)
+	e := p.end()
+	e.want(t, f.code)
+	s := f.summary(e)
+	t.Logf("all was done %v after; %d of %d chunks (rows) were replayed; calls by host: %v", time.Since(began).Round(time.Second), s.Replayed, s.Chunks, f.of)
+	if most := fault.lost * 2 * fleetWorkers; s.Replayed > most {
+		t.Errorf("%d were replayed, more than the %d that may have been under way", s.Replayed, most)
+	}
+	lost = f.again() + f.check([]summary{s})
+	for _, h := range f.hosts {
+		h.leave()
+	}
+	return lost
+}
+
+// leave ends a host that lives.
+func (h *host) leave() {
+	h.t.Helper()
+	select {
+	case <-h.ended:
+		return
+	default:
+	}
+	if err := h.Process.Signal(syscall.SIGTERM); err != nil {
+		h.t.Error(err)
+	}
+	if e := h.end(); e.code != exitOK {
+		h.t.Errorf("%s ends with exit code %d; it said:\n%s", h.name, e.code, e.stderr)
+	} else {
+		h.t.Log(fmt.Sprintf("%s said:\n%s", h.name, e.stderr))
+	}
+}
