@@ -27,7 +27,8 @@ died had in hand is taken over by the others within a minute.
 Exit codes:
   0   a signal came, and all is given back
   2   usage or configuration, nothing sent
-  75  try later: the database cannot be reached`
+  75  try later: the database cannot be reached. Also after a signal: then what this
+      host had in hand is taken over by the others, as if it had died`
 
 func workCommand(w world) *cobra.Command {
 	o, page := &options{}, &showing{}
@@ -95,6 +96,8 @@ func (j *job) beHost(ctx context.Context, ui string) error {
 	case err == nil:
 		j.log.Info("stopped; all is given back")
 		return nil
+	case errors.Is(err, ledger.ErrUnreachable) && ctx.Err() != nil:
+		return &codedError{exitTryLater, fmt.Errorf("stopped, and could not say so; the other hosts take over what this one had in hand within a minute: %w", err)}
 	case errors.Is(err, ledger.ErrUnreachable):
 		return &codedError{exitTryLater, err}
 	}

@@ -45,6 +45,9 @@ type Postgres struct {
 	patience time.Duration
 	host     string
 
+	given  context.Context // ends with GiveUp
+	giveUp context.CancelFunc
+
 	url    string            // for further pools
 	params map[string]string // of their connections
 
@@ -100,6 +103,7 @@ func newPostgres(ctx context.Context, o PostgresOptions) (*Postgres, error) {
 	}
 	p := &Postgres{at: postgres.SiteOf(cfg, usePostgres), base: context.WithoutCancel(ctx), log: o.Log, patience: o.Patience, host: plainHost(o.Host), leases: map[string]*lease{}}
 	p.url, p.params = o.URL, cfg.RuntimeParams
+	p.given, p.giveUp = context.WithCancel(p.base)
 	if p.log == nil {
 		p.log = slog.New(slog.DiscardHandler)
 	}
@@ -131,6 +135,21 @@ func newPool(ctx context.Context, url string, params map[string]string, most int
 	return pgxpool.NewWithConfig(ctx, cfg)
 }
 
+// GiveUp ends the waiting for a database that is away: what is being asked of it is broken
+// off, and that or anything else is not asked again, but is ErrUnreachable. It is for who
+// must end, whatever becomes of what is not written.
+func (p *Postgres) GiveUp() { p.giveUp() }
+
+// limited is ctx for one attempt to ask the database.
+func (p *Postgres) limited(ctx context.Context, limit time.Duration) (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithTimeout(ctx, limit)
+	stop := context.AfterFunc(p.given, cancel)
+	return ctx, func() {
+		stop()
+		cancel()
+	}
+}
+
 // Close gives the locks back that are still held, and closes the connections.
 func (p *Postgres) Close() {
 	p.mu.Lock()
@@ -139,10 +158,29 @@ func (p *Postgres) Close() {
 	for _, l := range held {
 		l.unlock()
 	}
-	for _, pool := range []*pgxpool.Pool{p.pool, p.readers} {
-		if pool != nil {
-			pool.Close()
+	p.giveUp()
+	ClosePools(p.pool, p.readers)
+}
+
+// closeTime bounds the goodbye to a server. To one that is silent pgx takes 15 s and more
+// to say it.
+const closeTime = time.Second
+
+// ClosePools closes pools, some of which may be nil. Connections to a server that does not
+// answer are left to close by themselves.
+func ClosePools(pools ...*pgxpool.Pool) {
+	closed := make(chan struct{})
+	go func() {
+		defer close(closed)
+		for _, pool := range pools {
+			if pool != nil {
+				pool.Close()
+			}
 		}
+	}()
+	select {
+	case <-closed:
+	case <-time.After(closeTime):
 	}
 }
 
@@ -189,7 +227,7 @@ func (p *Postgres) passes(ctx context.Context, err error) bool {
 // wait waits before something is tried again that has failed with err since then. It
 // says whether to try.
 func (p *Postgres) wait(ctx context.Context, err error, since time.Time, try int) bool {
-	if ctx.Err() != nil || !p.passes(ctx, err) || time.Since(since) >= p.patience {
+	if ctx.Err() != nil || p.given.Err() != nil || !p.passes(ctx, err) || time.Since(since) >= p.patience {
 		return false
 	}
 	p.tell(true)
@@ -197,6 +235,8 @@ func (p *Postgres) wait(ctx context.Context, err error, since time.Time, try int
 	defer t.Stop()
 	select {
 	case <-ctx.Done():
+		return false
+	case <-p.given.Done():
 		return false
 	case <-t.C:
 		return true

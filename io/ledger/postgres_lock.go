@@ -124,7 +124,7 @@ func (p *Postgres) hold(ctx context.Context, l *lease) (unlock func()) {
 			delete(p.leases, l.key)
 		}
 		p.mu.Unlock()
-		ctx, cancel := context.WithTimeout(base, time.Second)
+		ctx, cancel := p.limited(base, time.Second)
 		defer cancel()
 		// Where this fails the lock ends by itself.
 		_, _ = p.pool.Exec(ctx, "DELETE FROM chatbatch_lock WHERE key = $1 AND holder = $2", l.key, l.holder)
@@ -154,7 +154,7 @@ func (p *Postgres) beat(ctx context.Context, l *lease) {
 		case <-ctx.Done():
 			return
 		case <-t.C:
-			ask, cancel := context.WithTimeout(ctx, askTime)
+			ask, cancel := p.limited(ctx, askTime)
 			now := time.Now()
 			done, err := p.pool.Exec(ask, beatSQL, l.key, l.holder, l.length.Microseconds())
 			cancel()

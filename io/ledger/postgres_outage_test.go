@@ -220,6 +220,32 @@ func TestPatienceHasAnEnd(t *testing.T) {
 	}
 }
 
+// Who gives up waits for a silent database no longer, however patient the store is, and
+// closes it all the same.
+func TestGiveUp(t *testing.T) {
+	s, proxy := behindProxy(t, 24*time.Hour, nil)
+	ctx := t.Context()
+	l, err := s.Create(ctx, meta("r1"))
+	must(t, err)
+	planSmall(t, l)
+	must(t, l.Begin(ctx))
+	proxy.Hang()
+	ended := make(chan error)
+	go func() { ended <- l.Settle(ctx, 1, make([]Outcome, 2), Cost{1, 0}) }()
+	go func() { ended <- s.Introduced(ctx, "r1") }()
+	time.Sleep(100 * time.Millisecond) // until they wait
+	s.GiveUp()
+	for range 2 {
+		if err := <-ended; !errors.Is(err, ErrUnreachable) {
+			t.Errorf("got %v, want ErrUnreachable", err)
+		}
+	}
+	if _, err := s.Standing(ctx, "r1"); !errors.Is(err, ErrUnreachable) {
+		t.Errorf("asked later: got %v, want ErrUnreachable", err)
+	}
+	must(t, l.Close())
+}
+
 // A plan is made whole through outages, too.
 func TestPlanThroughOutages(t *testing.T) {
 	s, proxy := behindProxy(t, time.Minute, nil)

@@ -119,7 +119,7 @@ func (p *Postgres) OpenRead(ctx context.Context, run string) (*Ledger, error) {
 func (p *Postgres) ask(ctx context.Context, read func(ctx context.Context) error) error {
 	since := time.Now()
 	for try := 0; ; try++ {
-		asking, cancel := context.WithTimeout(ctx, askTime)
+		asking, cancel := p.limited(ctx, askTime)
 		err := read(asking)
 		cancel()
 		if err == nil {

@@ -52,7 +52,7 @@ func (p *Postgres) durably(ctx context.Context, by *lease, limit time.Duration, 
 }
 
 func (p *Postgres) attempt(ctx context.Context, by *lease, number int64, limit time.Duration, do func(ctx context.Context, tx *pgTx) error) error {
-	ctx, cancel := context.WithTimeout(ctx, limit)
+	ctx, cancel := p.limited(ctx, limit)
 	defer cancel()
 	conn, err := p.pool.Acquire(ctx)
 	if err != nil {

@@ -66,6 +66,7 @@ func (c *crew) work(ctx context.Context) {
 	c.why = c.session(ctx, gear)
 	if err := c.Leave(context.WithoutCancel(ctx), gear.Session()); err != nil && !errors.Is(c.why, errLost) {
 		c.say(ctx, err)
+		c.w.unwrote(err)
 	}
 	c.w.Log.Info("left run " + c.run)
 }

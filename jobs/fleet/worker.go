@@ -37,6 +37,10 @@ const (
 	soonTime  = 2 * time.Second
 
 	keepJobs = time.Hour // that are done, in the queue's table
+
+	// closeTime is what a worker that is to stop has beyond its grace time for a database
+	// that is away or slow. What it has not written then, others do again.
+	closeTime = 5 * time.Second
 )
 
 var (
@@ -56,10 +60,11 @@ type Worker struct {
 	// Equip makes what a run needs to be worked on here.
 	Equip func(ctx context.Context, l *ledger.Ledger) (Gear, error)
 
-	mu       sync.Mutex
-	crews    map[string]*crew // under mu; by run
-	stopping bool             // under mu
-	working  sync.WaitGroup   // crews
+	mu        sync.Mutex
+	crews     map[string]*crew // under mu; by run
+	stopping  bool             // under mu
+	unwritten error            // under mu; why a crew could not give back what it had when it was to stop
+	working   sync.WaitGroup   // crews
 }
 
 // Gear is what a run needs on one host.
@@ -71,14 +76,17 @@ type Gear struct {
 }
 
 // Run works until ctx ends: then it takes no more, lets the calls under way come back
-// within the grace time, and gives back what is not settled.
+// within the grace time, and gives back what is not settled. That takes a few seconds
+// more than the grace time at the most: a database that is away is not waited for any
+// longer. The error is then [ledger.ErrUnreachable]; others take over what this host had
+// in hand, as if it had died. The store cannot be used any more in that case.
 func (w *Worker) Run(ctx context.Context) error {
 	w.crews = map[string]*crew{}
 	pool, err := w.Store.NewPool(ctx, 8)
 	if err != nil {
 		return err
 	}
-	defer pool.Close()
+	defer ledger.ClosePools(pool)
 	base, end := context.WithCancelCause(context.WithoutCancel(ctx))
 	defer end(nil)
 	workers := river.NewWorkers()
@@ -92,13 +100,22 @@ func (w *Worker) Run(ctx context.Context) error {
 	}
 	w.bury(ctx)
 	w.stop(end)
-	w.working.Wait() // by their grace time, they come to an end
-	ending, cancel := context.WithTimeout(context.WithoutCancel(ctx), w.Grace+rescueAfter)
+	return w.leave(ctx, client)
+}
+
+// leave gives back what is not settled, as far as the database lets it, and then leaves
+// the queue.
+func (w *Worker) leave(ctx context.Context, client *river.Client[pgx.Tx]) error {
+	defer time.AfterFunc(w.Grace+closeTime, w.Store.GiveUp).Stop()
+	ending, cancel := context.WithTimeout(context.WithoutCancel(ctx), w.Grace+closeTime+time.Second)
 	defer cancel()
+	w.working.Wait() // by their grace time, they come to an end
 	if err := client.Stop(ending); err != nil {
 		return fmt.Errorf("leave the queue: %w", w.Store.Explain(ending, err))
 	}
-	return nil
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.unwritten
 }
 
 func (w *Worker) config(workers *river.Workers) *river.Config {
@@ -150,6 +167,15 @@ func (w *Worker) stop(end context.CancelCauseFunc) {
 	w.stopping = true
 	w.mu.Unlock()
 	end(errStopping)
+}
+
+// unwrote notes why a crew could not leave its run.
+func (w *Worker) unwrote(err error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.stopping && w.unwritten == nil {
+		w.unwritten = err
+	}
 }
 
 // A handler is what the queue calls with a job.
