@@ -27,8 +27,9 @@ died had in hand is taken over by the others within a minute.
 Exit codes:
   0   a signal came, and all is given back
   2   usage or configuration, nothing sent
-  75  try later: the database cannot be reached. Also after a signal: then what this
-      host had in hand is taken over by the others, as if it had died`
+  75  try later: the database cannot be reached, or the clock of this host is more than
+      10 s from that of the database. Where the database is away when a signal comes,
+      the others take over what this host had in hand, as if it had died`
 
 func workCommand(w world) *cobra.Command {
 	o, page := &options{}, &showing{}
@@ -98,7 +99,7 @@ func (j *job) beHost(ctx context.Context, ui string) error {
 		return nil
 	case errors.Is(err, ledger.ErrUnreachable) && ctx.Err() != nil:
 		return &codedError{exitTryLater, fmt.Errorf("stopped, and could not say so; the other hosts take over what this one had in hand within a minute: %w", err)}
-	case errors.Is(err, ledger.ErrUnreachable):
+	case errors.Is(err, ledger.ErrUnreachable), errors.Is(err, fleet.ErrClock):
 		return &codedError{exitTryLater, err}
 	}
 	return err

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
@@ -180,6 +181,20 @@ func (p *Postgres) Introduced(ctx context.Context, run string) error {
 func (p *Postgres) Bury(ctx context.Context) error {
 	return p.exec(ctx, `DELETE FROM chatbatch_lock WHERE key IN (SELECT key FROM chatbatch_lock
 		WHERE key LIKE $1 AND until < clock_timestamp() FOR UPDATE SKIP LOCKED)`, joinPrefix+"%")
+}
+
+// ClockAhead is how far the clock of this host is ahead of that of the database, at the
+// least; behind it is negative. A database that is away is waited for.
+func (p *Postgres) ClockAhead(ctx context.Context) (ahead time.Duration, err error) {
+	err = p.ask(ctx, func(ctx context.Context) error {
+		var there time.Time
+		before := time.Now()
+		err := p.pool.QueryRow(ctx, "SELECT clock_timestamp()").Scan(&there)
+		after := before.Add(since(before)) // a host that was suspended meanwhile is not behind
+		ahead = max(before.Sub(there), 0) + min(after.Sub(there), 0)
+		return err
+	})
+	return ahead, p.explain(ctx, err)
 }
 
 // exec executes a statement that may be repeated. A database that is away is waited for.

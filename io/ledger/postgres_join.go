@@ -89,7 +89,15 @@ func (l *Ledger) Heard() (ago time.Duration, lost bool) {
 	if !ok || d.by == nil {
 		return 0, false
 	}
-	return time.Since(time.Unix(0, d.by.alive.Load())), d.by.lost.Load()
+	return since(*d.by.alive.Load()), d.by.lost.Load()
+}
+
+// since is how long ago that was, by whichever clock of this host says more: the one on
+// the wall may have been set back, and the other one stands still while the host is
+// suspended.
+func since(t time.Time) time.Duration {
+	now := time.Now()
+	return max(now.Sub(t), now.Round(0).Sub(t.Round(0)))
 }
 
 // Claim takes a chunk into this session's hands, and reads it. It is ErrTaken if another

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -47,6 +48,33 @@ func join(t *testing.T, p *Postgres, length time.Duration) *Ledger {
 	must(t, err)
 	t.Cleanup(func() { l.Close() })
 	return l
+}
+
+// A sign of life does not become younger when the clock on the wall is set back.
+func TestSignsOfLifeKnowBothClocks(t *testing.T) {
+	s := newHeldStore(t)
+	sharedRun(t, s, 1, Orders{})
+	at := *join(t, s.Postgres, time.Minute).disk.(*pgRun).by.alive.Load()
+	if !strings.Contains(at.String(), " m=") {
+		t.Errorf("a sign of life at %v is known by the clock on the wall alone", at)
+	}
+	if ago := since(at.Add(-time.Minute)); ago < time.Minute {
+		t.Errorf("a minute ago is %v", ago)
+	}
+}
+
+// A host knows how far its clock is off, also if the database takes its time to say.
+func TestClockAhead(t *testing.T) {
+	s := newHeldStore(t)
+	for _, off := range []time.Duration{0, time.Hour, -time.Hour} {
+		pgExec(t, s.url, fmt.Sprintf(`CREATE OR REPLACE FUNCTION clock_timestamp() RETURNS timestamptz LANGUAGE sql VOLATILE
+			AS 'SELECT pg_catalog.clock_timestamp() + interval ''%d s'' FROM pg_sleep(0.3)'`, int(off.Seconds())))
+		p := openPG(t, s.url+",pg_catalog") // the system's own comes after that of the test
+		ahead, err := p.ClockAhead(t.Context())
+		if must(t, err); (ahead + off).Abs() > time.Second || off == 0 && ahead != 0 {
+			t.Errorf("%v: got %v", off, ahead)
+		}
+	}
 }
 
 // Several hosts settle chunks of one run, each with something else in the same

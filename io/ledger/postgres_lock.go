@@ -33,10 +33,10 @@ type lease struct {
 	order   sync.Mutex // held by one transaction after the other
 	commits int64      // under order; number of the last one
 
-	stop  context.CancelFunc // of its heart
-	alive atomic.Int64       // when the last sign of life was sent that was heard, in Unix nanoseconds
-	lost  atomic.Bool        // it is another's now
-	ended chan struct{}      // closed when that has stopped
+	stop  context.CancelFunc        // of its heart
+	alive atomic.Pointer[time.Time] // when the last sign of life was sent that was heard
+	lost  atomic.Bool               // it is another's now
+	ended chan struct{}             // closed when that has stopped
 	once  sync.Once
 	free  func()
 }
@@ -96,7 +96,8 @@ const takeSQL = `INSERT INTO chatbatch_lock AS l (key, holder, until, commits)
 func (p *Postgres) take(ctx context.Context, l *lease) (got bool, sign string, err error) {
 	ctx, cancel := context.WithTimeout(ctx, askTime)
 	defer cancel()
-	l.alive.Store(time.Now().UnixNano())
+	now := time.Now()
+	l.alive.Store(&now)
 	err = p.pool.QueryRow(ctx, takeSQL, l.key, l.holder, l.length.Microseconds()).Scan(&got)
 	if !errors.Is(err, pgx.ErrNoRows) {
 		return got, "", err
@@ -163,7 +164,7 @@ func (p *Postgres) beat(ctx context.Context, l *lease) {
 			case done.RowsAffected() == 0:
 				l.lost.Store(true)
 			default:
-				l.alive.Store(now.UnixNano())
+				l.alive.Store(&now)
 			}
 		}
 	}

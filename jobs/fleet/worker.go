@@ -36,6 +36,10 @@ const (
 	laterTime = 5 * time.Second
 	soonTime  = 2 * time.Second
 
+	// clockLimit is how far a host's clock may be from that of the database. By the clocks
+	// of its hosts the queue tells which jobs are stuck, and when one comes again.
+	clockLimit = 10 * time.Second
+
 	keepJobs = time.Hour // that are done, in the queue's table
 
 	// closeTime is what a worker that is to stop has beyond its grace time for a database
@@ -47,6 +51,9 @@ var (
 	errStopping = errors.New("this host is to stop")
 	errHalted   = errors.New("the run is not to be worked on any more")
 )
+
+// ErrClock says that the clock of this host is wrong.
+var ErrClock = errors.New("the clock of this host and that of the database do not agree")
 
 // A Worker is a host that works on the runs of one app. Its fields are set before Run.
 type Worker struct {
@@ -95,12 +102,32 @@ func (w *Worker) Run(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("open the queue: %w", err)
 	}
+	if err := w.checkClock(ctx); err != nil && ctx.Err() == nil {
+		return err
+	}
 	if err := client.Start(base); err != nil {
 		return fmt.Errorf("open the queue: %w", w.Store.Explain(ctx, err))
 	}
-	w.bury(ctx)
+	wrong := w.bury(ctx)
 	w.stop(end)
-	return w.leave(ctx, client)
+	if err := w.leave(ctx, client); err != nil {
+		return err
+	}
+	return wrong
+}
+
+// checkClock is ErrClock if this host must not work for its clock.
+func (w *Worker) checkClock(ctx context.Context) error {
+	ahead, err := w.Store.ClockAhead(ctx)
+	switch {
+	case err != nil:
+		return err
+	case ahead > clockLimit:
+		return fmt.Errorf("%w: it is %v ahead, and %v are allowed: set it, best by NTP", ErrClock, ahead.Round(time.Second), clockLimit)
+	case ahead < -clockLimit:
+		return fmt.Errorf("%w: it is %v behind, and %v are allowed: set it, best by NTP", ErrClock, -ahead.Round(time.Second), clockLimit)
+	}
+	return nil
 }
 
 // leave gives back what is not settled, as far as the database lets it, and then leaves
@@ -144,15 +171,18 @@ type atOnce struct{}
 func (atOnce) NextRetry(*rivertype.JobRow) time.Time { return time.Now() }
 
 // bury frees what dead hosts have in hand, and finishes what they could not, until ctx
-// ends.
-func (w *Worker) bury(ctx context.Context) {
+// ends, or the clock of this host goes wrong.
+func (w *Worker) bury(ctx context.Context) error {
 	t := time.NewTicker(buryEvery)
 	defer t.Stop()
 	for {
 		select {
 		case <-ctx.Done():
-			return
+			return nil
 		case <-t.C:
+			if err := w.checkClock(ctx); errors.Is(err, ErrClock) {
+				return err
+			}
 			// Those who have settled the last chunk of a run may be dead, too.
 			if err := errors.Join(w.Store.Bury(ctx), w.Store.Finish(ctx, "")); err != nil && ctx.Err() == nil {
 				w.Log.Debug("see to what dead hosts have left: " + err.Error())

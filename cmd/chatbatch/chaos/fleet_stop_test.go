@@ -3,9 +3,12 @@
 package chaos
 
 import (
+	"fmt"
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/jackc/pgx/v5"
 )
 
 // A host that is to stop while it cannot reach the database ends all the same, soon after
@@ -44,5 +47,41 @@ func TestFleetStopWithoutDatabase(t *testing.T) {
 			e.want(t, f.code)
 			tried.add("fleet: SIGTERM of a host that is cut off from the database", 1, f.check([]summary{f.summary(e)}))
 		})
+	}
+}
+
+// A host whose clock is wrong stops by itself, and does not begin again; the others do its
+// work. The clock of a single process cannot be set: it is that of the database which this
+// host sees wrong.
+func TestFleetClock(t *testing.T) {
+	t.Parallel()
+	f := newFleet(t, 20, marksDeed, 4)
+	f.ahead(0)
+	wrong := "CHATBATCH_LEDGER=" + f.database.URL() + "&search_path=wrong,public,pg_catalog"
+	h := f.process("wrong-clock", wrong).begin()
+	p := f.begun(10)
+	f.ahead(time.Hour)
+	e := h.end()
+	e.want(t, exitTryLater, "the clock of this host and that of the database do not agree: it is 1h0m0s behind, and 10s are allowed: set it")
+	f.ahead(-time.Hour)
+	f.process("wrong-clock", wrong).begin().end().want(t, exitTryLater, "it is 1h0m0s ahead")
+	f.host()
+	e = p.end()
+	e.want(t, f.code)
+	tried.add("fleet: the clock of a host goes wrong", 1, f.check([]summary{f.summary(e)}))
+}
+
+// ahead sets the clock that the database shows to who looks at schema wrong first.
+func (f *fleet) ahead(d time.Duration) {
+	f.t.Helper()
+	conn, err := pgx.Connect(f.t.Context(), f.database.URL())
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	defer conn.Close(f.t.Context())
+	_, err = conn.Exec(f.t.Context(), fmt.Sprintf(`CREATE SCHEMA IF NOT EXISTS wrong; CREATE OR REPLACE FUNCTION wrong.clock_timestamp()
+		RETURNS timestamptz LANGUAGE sql VOLATILE AS 'SELECT pg_catalog.clock_timestamp() + interval ''%d s'''`, int(d.Seconds())))
+	if err != nil {
+		f.t.Fatal(err)
 	}
 }

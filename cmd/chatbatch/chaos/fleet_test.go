@@ -132,25 +132,33 @@ func (f *fleet) command(args ...string) *process {
 func (f *fleet) host(args ...string) *host {
 	f.t.Helper()
 	h := &host{of: f, name: fmt.Sprintf("host-%d", len(f.hosts)+1)}
-	h.process = f.command(append([]string{"work", "--identifier", h.name, "--workers", fmt.Sprint(fleetWorkers)}, args...)...)
-	home := f.t.TempDir() // of this host alone
 	url := ""
+	var in *namespace
 	if f.network != nil {
 		var err error
 		if h.at, err = f.network.host(); err != nil {
 			f.t.Fatal(err)
 		}
-		h.in, url = h.at.namespace, f.database.URLAt(f.network.addr(databaseHost).String())
+		in, url = h.at.namespace, f.database.URLAt(f.network.addr(databaseHost).String())
 	} else {
 		h.proxy = pgtest.NewProxy(f.t, f.database.Addr())
 		url = h.proxy.URL(f.database.URL())
 	}
-	h.Dir, h.Env = home, append(h.Env, "CHATBATCH_LEDGER="+url, "HOME="+home, "XDG_STATE_HOME="+filepath.Join(home, "state"))
+	h.process = f.process(h.name, "CHATBATCH_LEDGER="+url, args...)
+	h.in = in
 	f.mu.Lock()
 	f.hosts = append(f.hosts, h)
 	f.mu.Unlock()
 	h.begin()
 	return h
+}
+
+// process is a host of this name and with this ledger, not yet started.
+func (f *fleet) process(name, ledger string, args ...string) *process {
+	c := f.command(append([]string{"work", "--identifier", name, "--workers", fmt.Sprint(fleetWorkers)}, args...)...)
+	c.Dir = f.t.TempDir() // of this host alone
+	c.Env = append(c.Env, ledger, "HOME="+c.Dir, "XDG_STATE_HOME="+filepath.Join(c.Dir, "state"))
+	return c
 }
 
 // lose loses all that goes between the host and a server, or comes back, without a word.
