@@ -15,6 +15,7 @@ type Meter struct {
 
 	mu     sync.Mutex
 	now    Reading
+	silent time.Time       // under mu; when the first call left since the last answer; zero: none did
 	recent []time.Time     // under mu; calls of the last second, oldest first
 	pace   []ledger.Second // under mu; since TakePace, in the order in which they came
 
@@ -32,11 +33,12 @@ type Reading struct {
 	Succeeded, Failed int64 // rows settled by this process
 	Fetched           int64 // members that pages of exports brought
 	Calls, Retries    int64
-	Refused           int64       // calls that the server refused for their frequency
-	Settled           ledger.Cost // the part of them that belongs to settled chunks
-	InOneSecond       int         // calls that left in the last second
-	MaxInOneSecond    int         // the most that ever left inside one second
-	Trouble           string      // what the last call got that is to be tried again, "" if there was none
+	Refused           int64         // calls that the server refused for their frequency
+	Settled           ledger.Cost   // the part of them that belongs to settled chunks
+	InOneSecond       int           // calls that left in the last second
+	MaxInOneSecond    int           // the most that ever left inside one second
+	Silent            time.Duration // since a call left, and none was answered; 0 if the last one was
+	Trouble           string        // what the last call got that is to be tried again, "" if there was none
 }
 
 // Read returns the counts so far.
@@ -44,7 +46,10 @@ func (m *Meter) Read() Reading {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.forget(time.Now())
-	m.now.InOneSecond = len(m.recent)
+	m.now.InOneSecond, m.now.Silent = len(m.recent), 0
+	if !m.silent.IsZero() {
+		m.now.Silent = time.Since(m.silent)
+	}
 	return m.now
 }
 
@@ -63,6 +68,9 @@ func (m *Meter) callAt(now time.Time, retry bool) {
 	defer m.mu.Unlock()
 	m.forget(now)
 	m.recent = append(m.recent, now)
+	if m.silent.IsZero() {
+		m.silent = now
+	}
 	m.now.Calls++
 	s := m.second(now)
 	s.Calls++
@@ -81,6 +89,9 @@ func (m *Meter) uncall(at time.Time, retry bool) {
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	if m.silent.Equal(at) {
+		m.silent = time.Time{}
+	}
 	m.now.Calls--
 	s := m.second(at) // what was taken of it already is added up with this
 	s.Calls--

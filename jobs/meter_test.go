@@ -22,10 +22,10 @@ func TestMeterOfSeveralJobs(t *testing.T) {
 		time.Sleep(time.Second)
 		a.call(false)
 		a.refused()
-		if got, want := all.Read(), (Reading{Calls: 7, Retries: 3, Refused: 2, InOneSecond: 1, MaxInOneSecond: 6}); got != want {
+		if got, want := all.Read(), (Reading{Calls: 7, Retries: 3, Refused: 2, InOneSecond: 1, MaxInOneSecond: 6, Silent: time.Second}); got != want {
 			t.Errorf("all: got %+v", got)
 		}
-		if got, want := b.Read(), (Reading{Calls: 3, Retries: 3, Refused: 1, MaxInOneSecond: 3}); got != want {
+		if got, want := b.Read(), (Reading{Calls: 3, Retries: 3, Refused: 1, MaxInOneSecond: 3, Silent: time.Second}); got != want {
 			t.Errorf("b: got %+v", got)
 		}
 		at := time.Now().Unix() - 1
@@ -87,5 +87,30 @@ func TestMeterTrouble(t *testing.T) {
 		if got, want := door.Meter.Read().Trouble, "test: code 10002: as the test wants it"; got != want {
 			t.Errorf("got %q, want %q", got, want)
 		}
+	})
+}
+
+// The meter tells how long calls have been leaving without an answer.
+func TestMeterSilent(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := &Meter{}
+		silent := func(want time.Duration) {
+			t.Helper()
+			if got := m.Read().Silent; got != want {
+				t.Errorf("silent for %v, want %v", got, want)
+			}
+		}
+		time.Sleep(time.Minute)
+		silent(0) // nobody was asked
+		m.call(false)
+		time.Sleep(2 * time.Second)
+		m.call(true)
+		silent(2 * time.Second)
+		m.answered(time.Second)
+		time.Sleep(time.Second)
+		silent(0)
+		m.uncall(m.call(false), false) // it did not leave
+		time.Sleep(time.Second)
+		silent(0)
 	})
 }

@@ -37,6 +37,7 @@ func (m *Meter) answered(took time.Duration) {
 func (m *Meter) addLatency(took time.Duration) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	m.silent = time.Time{}
 	m.latency.Add(took)
 }
 

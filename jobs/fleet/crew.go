@@ -181,11 +181,13 @@ func (c *crew) watch(ctx context.Context, meter *jobs.Meter, stop context.Cancel
 	t := time.NewTicker(lookEvery)
 	defer t.Stop()
 	said := time.Now()
+	ears := hearing{most: c.w.CallTime + deafTime}
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case now := <-t.C:
+			here := meter.Read()
 			s, err := c.w.Store.Standing(ctx, c.run)
 			if err == nil {
 				s, err = c.judge(ctx, s)
@@ -198,9 +200,12 @@ func (c *crew) watch(ctx context.Context, meter *jobs.Meter, stop context.Cancel
 				stop(errHalted)
 			case err != nil:
 				c.say(ctx, err)
+			case ears.deaf(s, here):
+				c.say(ctx, errDeaf)
+				stop(errDeaf)
 			case now.Sub(said) >= sayEvery:
 				said = now
-				c.progress(s, meter.Read())
+				c.progress(s, here)
 			}
 		}
 	}

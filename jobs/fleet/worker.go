@@ -67,9 +67,12 @@ type Worker struct {
 	// Equip makes what a run needs to be worked on here.
 	Equip func(ctx context.Context, l *ledger.Ledger) (Gear, error)
 
+	client *river.Client[pgx.Tx] // from Run on
+
 	mu        sync.Mutex
 	crews     map[string]*crew // under mu; by run
 	stopping  bool             // under mu
+	resting   bool             // under mu; nothing is taken from the queue for a while
 	unwritten error            // under mu; why a crew could not give back what it had when it was to stop
 	working   sync.WaitGroup   // crews
 }
@@ -98,19 +101,19 @@ func (w *Worker) Run(ctx context.Context) error {
 	defer end(nil)
 	workers := river.NewWorkers()
 	river.AddWorker(workers, &handler{w: w, ctx: base})
-	client, err := river.NewClient(riverpgxv5.New(pool), w.config(workers))
+	w.client, err = river.NewClient(riverpgxv5.New(pool), w.config(workers))
 	if err != nil {
 		return fmt.Errorf("open the queue: %w", err)
 	}
 	if err := w.checkClock(ctx); err != nil && ctx.Err() == nil {
 		return err
 	}
-	if err := client.Start(base); err != nil {
+	if err := w.client.Start(base); err != nil {
 		return fmt.Errorf("open the queue: %w", w.Store.Explain(ctx, err))
 	}
 	wrong := w.bury(ctx)
 	w.stop(end)
-	if err := w.leave(ctx, client); err != nil {
+	if err := w.leave(ctx); err != nil {
 		return err
 	}
 	return wrong
@@ -132,12 +135,12 @@ func (w *Worker) checkClock(ctx context.Context) error {
 
 // leave gives back what is not settled, as far as the database lets it, and then leaves
 // the queue.
-func (w *Worker) leave(ctx context.Context, client *river.Client[pgx.Tx]) error {
+func (w *Worker) leave(ctx context.Context) error {
 	defer time.AfterFunc(w.Grace+closeTime, w.Store.GiveUp).Stop()
 	ending, cancel := context.WithTimeout(context.WithoutCancel(ctx), w.Grace+closeTime+time.Second)
 	defer cancel()
 	w.working.Wait() // by their grace time, they come to an end
-	if err := client.Stop(ending); err != nil {
+	if err := w.client.Stop(ending); err != nil {
 		return fmt.Errorf("leave the queue: %w", w.Store.Explain(ending, err))
 	}
 	w.mu.Lock()
@@ -151,11 +154,7 @@ func (w *Worker) config(workers *river.Workers) *river.Config {
 		log = w.Log
 	}
 	return &river.Config{
-		Queues: map[string]river.QueueConfig{
-			w.App.queue(false): {MaxWorkers: w.Workers},
-			w.App.queue(true):  {MaxWorkers: min(rowChunks, w.Workers)},
-		},
-		Workers: workers, Logger: log,
+		Queues: w.queues(), Workers: workers, Logger: log,
 		// A job has no time of its own: what a chunk may take is the door's to know. But
 		// one without a limit would never be given to another host.
 		JobTimeout: rescueAfter, RescueStuckJobsAfter: rescueAfter, JobStuckThreshold: 24 * time.Hour,
@@ -250,15 +249,23 @@ func (w *Worker) halted(ctx context.Context, run string, err error) error {
 func (w *Worker) crewOf(ctx context.Context, run string) (*crew, error) {
 	w.mu.Lock()
 	c := w.crews[run]
+	if c == nil && w.resting {
+		w.mu.Unlock()
+		return nil, errDeaf
+	}
 	if c == nil && !w.stopping {
 		c = newCrew(w, run)
 		w.crews[run] = c
 		w.working.Go(func() {
 			c.work(ctx)
+			tired := errors.Is(c.why, errDeaf) && w.tire()
 			w.mu.Lock()
 			delete(w.crews, run)
 			w.mu.Unlock()
 			close(c.ended)
+			if tired {
+				w.rest(ctx)
+			}
 		})
 	}
 	w.mu.Unlock()

@@ -4,6 +4,8 @@ package chaos
 
 import (
 	"fmt"
+	"slices"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -11,18 +13,19 @@ import (
 
 // A fleetFault is what happens to a fleet of three hosts, by real means.
 type fleetFault struct {
-	do   func(f *fleet)
-	lost int // hosts whose chunks are taken over by others
+	do    func(f *fleet)
+	lost  int      // hosts whose chunks are taken over by others
+	short []string // kinds for which it is tried without -full, too
 }
 
 func fleetFaults() map[string]fleetFault {
 	return map[string]fleetFault{
 		"SIGKILL of a host": {lost: 1, do: func(f *fleet) { _ = f.hosts[0].Process.Kill() }},
-		"SIGKILL of two hosts of three": {lost: 2, do: func(f *fleet) {
+		"SIGKILL of two hosts of three": {lost: 2, short: []string{"marks set"}, do: func(f *fleet) {
 			_ = f.hosts[0].Process.Kill()
 			_ = f.hosts[1].Process.Kill()
 		}},
-		"SIGKILL of PostgreSQL": {do: func(f *fleet) {
+		"SIGKILL of PostgreSQL": {short: []string{"marks set"}, do: func(f *fleet) {
 			f.database.Kill(f.t)
 			time.Sleep(2 * time.Second)
 			f.database.Restart(f.t)
@@ -33,14 +36,24 @@ func fleetFaults() map[string]fleetFault {
 		}},
 		"a host cut off from the database": {lost: 1, do: func(f *fleet) { f.hosts[0].cutFor(40*time.Second, databaseHost) }},
 		"a host cut off from the API":      {lost: 1, do: func(f *fleet) { f.hosts[0].cutFor(40*time.Second, apiHost) }},
-		"a host cut off from both":         {lost: 1, do: func(f *fleet) { f.hosts[0].cutFor(40*time.Second, databaseHost, apiHost) }},
-		"a host stopped for 30 s": {lost: 1, do: func(f *fleet) {
+		"a host cut off from both":         {lost: 1, short: []string{"unread set"}, do: func(f *fleet) { f.hosts[0].cutFor(40*time.Second, databaseHost, apiHost) }},
+		"a host stopped for 30 s": {lost: 1, short: []string{"unread set"}, do: func(f *fleet) {
 			_ = f.hosts[0].Process.Signal(syscall.SIGSTOP)
 			time.Sleep(30 * time.Second)
 			f.look()
 			_ = f.hosts[0].Process.Signal(syscall.SIGCONT)
 		}},
 	}
+}
+
+// A fleetKind is a deed that a fleet does.
+type fleetKind struct {
+	begin func(p *place, size int) *deed
+	size  int // so that there are some 250 calls
+}
+
+func fleetKinds() map[string]fleetKind {
+	return map[string]fleetKind{"marks set": {marksDeed, 12}, "unread set": {unreadDeed, 7}}
 }
 
 // cutFor loses what goes to servers for a while. Then the host goes on.
@@ -60,12 +73,11 @@ func (h *host) cutFor(d time.Duration, servers ...int) {
 // again; and no more than what was under way on a host is sent a second time.
 func TestFleetFaults(t *testing.T) {
 	t.Parallel()
-	kinds := map[string]struct {
-		begin func(p *place, size int) *deed
-		size  int // so that there are some 250 calls
-	}{"marks set": {marksDeed, 12}, "unread set": {unreadDeed, 7}}
 	for name, fault := range fleetFaults() {
-		for kind, deed := range kinds {
+		for kind, deed := range fleetKinds() {
+			if !*full && !slices.Contains(fault.short, kind) {
+				continue
+			}
 			t.Run(name+"/"+kind, func(t *testing.T) {
 				t.Parallel()
 				f := newFleet(t, 20, deed.begin, deed.size)
@@ -114,5 +126,31 @@ func (h *host) leave() {
 		h.t.Errorf("%s ends with exit code %d; it said:\n%s", h.name, e.code, e.stderr)
 	} else {
 		h.t.Log(fmt.Sprintf("%s said:\n%s", h.name, e.stderr))
+	}
+}
+
+// A host that cannot reach the API any more is no reason to stop a run whose calls others
+// have answered, nor does a row fail for it. When it can again, it works again.
+func TestFleetDeafHost(t *testing.T) {
+	t.Parallel()
+	for name, back := range some(map[string]bool{"for good": false, "and comes back": true}, "for good") {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			f := newFleet(t, 20, unreadDeed, 7)
+			for range 3 {
+				f.host("--timeout", "4s", "--retries", "2")
+			}
+			tried.add("fleet: a host loses the API "+name, 1, f.through(fleetFault{lost: 1, do: func(f *fleet) {
+				deaf := f.hosts[0]
+				deaf.lose(apiHost)
+				if !back {
+					return
+				}
+				f.hosts[2].leave()
+				deaf.until(func() bool { return strings.Contains(deaf.stderr.String(), "the server answers other hosts") })
+				deaf.find(apiHost)
+				f.hosts[1].leave()
+			}}))
+		})
 	}
 }

@@ -16,7 +16,7 @@ import (
 // ends it at once.
 func TestFleetStopWithoutDatabase(t *testing.T) {
 	t.Parallel()
-	for name, signals := range map[string]int{"one signal": 1, "two": 2} {
+	for name, signals := range some(map[string]int{"one signal": 1, "two": 2}, "one signal") {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			f := newFleet(t, 20, marksDeed, 3)

@@ -149,6 +149,11 @@ func (f *fleet) host(args ...string) *host {
 	f.mu.Lock()
 	f.hosts = append(f.hosts, h)
 	f.mu.Unlock()
+	f.t.Cleanup(func() {
+		if f.t.Failed() { // it has ended by now
+			f.t.Logf("%s said:\n%s", h.name, h.stderr.String())
+		}
+	})
 	h.begin()
 	return h
 }
