@@ -83,11 +83,11 @@ func (j *job) beHost(ctx context.Context, ui string) error {
 		return err
 	}
 	defer conn.close()
-	host := &fleet.Worker{
-		Store: store, App: fleet.App{SDKAppID: conn.chat.SDKAppID, Endpoint: endpoint},
+	host := &fleet.Worker{Store: store, Log: j.log, Services: []*fleet.Service{{
+		App:     fleet.App{SDKAppID: conn.chat.SDKAppID, Endpoint: endpoint},
 		Workers: j.workers, Grace: j.grace, CallTime: j.timeout, Log: j.log,
 		Equip: func(_ context.Context, l *ledger.Ledger) (fleet.Gear, error) { return j.gear(conn, l) },
-	}
+	}}}
 	j.log.Info(fmt.Sprintf("working for app %d at %s", conn.chat.SDKAppID, endpoint), "ledger", store.String())
 	who := fmt.Sprintf("%s, which works for app %d", processName(), conn.chat.SDKAppID)
 	err = j.withPage(ctx, ui, who, func() error { return host.Run(ctx) })

@@ -42,11 +42,24 @@ const (
 var (
 	errStopping = errors.New("this host is to stop")
 	errHalted   = errors.New("the run is not to be worked on any more")
+	errForeign  = errors.New("its chunks are in the queue of another app")
 )
 
-// A Worker is a host that works on the runs of one app. Its fields are set before Run.
+// A Worker is a host that works on the runs of some apps. Its fields are set before Run.
 type Worker struct {
 	Store    *ledger.Postgres
+	Services []*Service // one at least, and of each app one
+	Log      *slog.Logger
+
+	mu       sync.Mutex
+	crews    map[string]*crew // under mu; by run
+	stopping bool             // under mu
+	working  sync.WaitGroup   // crews
+}
+
+// A Service is what a worker does for one app. All services of a worker share its
+// connections to the database, and nothing else.
+type Service struct {
 	App      App
 	Workers  int           // calls under way at once
 	Grace    time.Duration // that they have when the worker is to stop
@@ -55,11 +68,6 @@ type Worker struct {
 
 	// Equip makes what a run needs to be worked on here.
 	Equip func(ctx context.Context, l *ledger.Ledger) (Gear, error)
-
-	mu       sync.Mutex
-	crews    map[string]*crew // under mu; by run
-	stopping bool             // under mu
-	working  sync.WaitGroup   // crews
 }
 
 // Gear is what a run needs on one host.
@@ -81,9 +89,7 @@ func (w *Worker) Run(ctx context.Context) error {
 	defer pool.Close()
 	base, end := context.WithCancelCause(context.WithoutCancel(ctx))
 	defer end(nil)
-	workers := river.NewWorkers()
-	river.AddWorker(workers, &handler{w: w, ctx: base})
-	client, err := river.NewClient(riverpgxv5.New(pool), w.config(workers))
+	client, err := river.NewClient(riverpgxv5.New(pool), w.config(base))
 	if err != nil {
 		return fmt.Errorf("open the queue: %w", err)
 	}
@@ -93,7 +99,7 @@ func (w *Worker) Run(ctx context.Context) error {
 	w.bury(ctx)
 	w.stop(end)
 	w.working.Wait() // by their grace time, they come to an end
-	ending, cancel := context.WithTimeout(context.WithoutCancel(ctx), w.Grace+rescueAfter)
+	ending, cancel := context.WithTimeout(context.WithoutCancel(ctx), w.grace()+rescueAfter)
 	defer cancel()
 	if err := client.Stop(ending); err != nil {
 		return fmt.Errorf("leave the queue: %w", w.Store.Explain(ending, err))
@@ -101,17 +107,36 @@ func (w *Worker) Run(ctx context.Context) error {
 	return nil
 }
 
-func (w *Worker) config(workers *river.Workers) *river.Config {
+// grace is the longest of its services.
+func (w *Worker) grace() (d time.Duration) {
+	for _, s := range w.Services {
+		d = max(d, s.Grace)
+	}
+	return d
+}
+
+// config is how the queue is worked on; base is the context of all work.
+func (w *Worker) config(base context.Context) *river.Config {
+	h := &handler{w: w, ctx: base, of: map[string]*Service{}}
+	queues := map[string]river.QueueConfig{}
+	for _, s := range w.Services {
+		for _, rows := range []bool{false, true} {
+			most := s.Workers
+			if rows {
+				most = min(rowChunks, most)
+			}
+			name := s.App.queue(rows)
+			queues[name], h.of[name] = river.QueueConfig{MaxWorkers: most}, s
+		}
+	}
+	workers := river.NewWorkers()
+	river.AddWorker(workers, h)
 	log := slog.New(slog.DiscardHandler)
 	if w.Log.Enabled(context.Background(), slog.LevelDebug) {
 		log = w.Log
 	}
 	return &river.Config{
-		Queues: map[string]river.QueueConfig{
-			w.App.queue(false): {MaxWorkers: w.Workers},
-			w.App.queue(true):  {MaxWorkers: min(rowChunks, w.Workers)},
-		},
-		Workers: workers, Logger: log,
+		Queues: queues, Workers: workers, Logger: log,
 		// A job has no time of its own: what a chunk may take is the door's to know. But
 		// one without a limit would never be given to another host.
 		JobTimeout: rescueAfter, RescueStuckJobsAfter: rescueAfter, JobStuckThreshold: 24 * time.Hour,
@@ -156,12 +181,13 @@ func (w *Worker) stop(end context.CancelCauseFunc) {
 type handler struct {
 	river.WorkerDefaults[chunkArgs]
 	w   *Worker
-	ctx context.Context // of all work of the worker
+	ctx context.Context     // of all work of the worker
+	of  map[string]*Service // by queue
 }
 
 // Work returns when the chunk of a job is settled, or given back.
 func (h *handler) Work(ctx context.Context, job *river.Job[chunkArgs]) error {
-	c, err := h.w.crewOf(h.ctx, job.Args.Run)
+	c, err := h.w.crewOf(h.ctx, h.of[job.Queue], job.Args.Run)
 	if err == nil {
 		err = c.errand(ctx, job)
 	}
@@ -191,11 +217,11 @@ func (w *Worker) halted(ctx context.Context, run string, err error) error {
 }
 
 // crewOf is who works on a run here. It joins the run if nobody does yet.
-func (w *Worker) crewOf(ctx context.Context, run string) (*crew, error) {
+func (w *Worker) crewOf(ctx context.Context, of *Service, run string) (*crew, error) {
 	w.mu.Lock()
 	c := w.crews[run]
 	if c == nil && !w.stopping {
-		c = newCrew(w, run)
+		c = newCrew(w, of, run)
 		w.crews[run] = c
 		w.working.Go(func() {
 			c.work(ctx)
