@@ -30,7 +30,7 @@ func eachHasItsOwn() []string { return []string{"sdkappid", "identifier", "secre
 
 // ofTheHost are the flags of work that a host has once, whatever apps it works for.
 func ofTheHost() []string {
-	return append(append(ledgerFlags(), limiterFlags()...), "log-format", "log-level", "log-file", "ui")
+	return append(append(ledgerFlags(), limiterFlags()...), "log-format", "log-level", "log-file", "ui", "metrics-textfile", "metrics-addr", "metrics-name")
 }
 
 // chooseSeveral sets the profiles that are used side by side. The first of them is in use
@@ -167,11 +167,11 @@ func (j *job) ofProfile(err error) error {
 	return &codedError{codeOf(err), placedError{fmt.Errorf("profile %s: %w", j.keyOf, withPlaces(j.flags, err))}}
 }
 
-// services opens what this host needs to work for each of its apps. Nothing is sent.
-func (j *job) services(ctx context.Context) (all []*fleet.Service, free func(), err error) {
+// serve opens what this host needs to work for each of its apps. Nothing is sent.
+func (j *job) serve(ctx context.Context, host *fleet.Worker) (free func(), err error) {
 	apps, err := j.apps()
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	var opened []*connection
 	free = func() {
@@ -183,16 +183,35 @@ func (j *job) services(ctx context.Context) (all []*fleet.Service, free func(), 
 		conn, err := a.reach(ctx)
 		if err != nil {
 			free()
-			return nil, nil, a.ofProfile(err)
+			return nil, a.ofProfile(err)
 		}
 		opened = append(opened, conn)
-		all = append(all, &fleet.Service{
+		host.Services = append(host.Services, &fleet.Service{
 			App:     fleet.App{SDKAppID: conn.chat.SDKAppID, Endpoint: conn.name},
 			Workers: a.workers, Grace: a.grace, CallTime: a.timeout, Log: a.log,
-			Equip: func(_ context.Context, l *ledger.Ledger) (fleet.Gear, error) { return a.gear(conn, l) },
+			Equip: func(_ context.Context, l *ledger.Ledger) (fleet.Gear, error) {
+				g, err := a.gear(conn, l)
+				if err == nil {
+					a.watched(host, conn, l.Meta(), &g)
+				}
+				return g, err
+			},
 		})
 	}
-	return all, free, nil
+	return free, nil
+}
+
+// watched lets others look on while a host works on a run.
+func (j *job) watched(host *fleet.Worker, conn *connection, m ledger.Meta, g *fleet.Gear) {
+	beside, meter := g.Beside, g.Door.Meter
+	g.Beside = func(ctx context.Context) {
+		ends := j.observer.taskBegins(&task{
+			workKey: workKey{kind: m.Kind, app: m.SDKAppID}, run: m.Run, meter: meter,
+			lanes: func() (int, int) { return conn.lanes(m.Kind) }, idle: func() bool { return host.InHand(m.Run) == 0 },
+		})
+		defer ends()
+		beside(ctx)
+	}
 }
 
 // reach opens the connection of one app, with the budget of the fleet.

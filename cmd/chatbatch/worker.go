@@ -55,6 +55,7 @@ func workCommand(w world) *cobra.Command {
 			if err != nil {
 				return err
 			}
+			j.ofHost = true
 			return j.bounded(cmd.Context(), func(ctx context.Context) error { return j.beHost(ctx, page.uiAddr) })
 		},
 	}
@@ -77,6 +78,7 @@ func (o *options) addWork(fs *pflag.FlagSet, page *showing, profiles *[]string) 
 	section(fs, "Output and log", func(fs *pflag.FlagSet) { o.addSome(fs, o.output.add, "log-format", "log-level", "log-file") })
 	fs.Lookup("limiter").DefValue = "that of --ledger"
 	section(fs, "Page", page.add)
+	section(fs, "Metrics", o.observing.add)
 	addIfLocked(pflag.NewFlagSet("", pflag.ContinueOnError), &o.ifLocked) // its default
 	o.addSome(fs, o.input.add)
 }
@@ -90,7 +92,8 @@ func (j *job) beHost(ctx context.Context, ui string) error {
 	if err := fleet.Check(ctx, store); err != nil {
 		return ledgerNotOpened(err)
 	}
-	services, free, err := j.services(ctx)
+	host := &fleet.Worker{Store: store, Log: j.log}
+	free, err := j.serve(ctx, host)
 	if err != nil {
 		return err
 	}
@@ -99,11 +102,11 @@ func (j *job) beHost(ctx context.Context, ui string) error {
 		return err
 	}
 	var apps []string
-	for _, s := range services {
+	for _, s := range host.Services {
 		s.Log.Info(fmt.Sprintf("working for app %d at %s", s.App.SDKAppID, s.App.Endpoint), "ledger", store.String())
 		apps = append(apps, strconv.FormatInt(s.App.SDKAppID, 10))
 	}
-	host := &fleet.Worker{Store: store, Services: services, Log: j.log}
+	j.observer.hostStart(host.Heard)
 	who := fmt.Sprintf("%s, which works for app %s", processName(), strings.Join(apps, ", "))
 	err = j.withPage(ctx, ui, who, func() error { return host.Run(ctx) })
 	switch {

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/riverqueue/river"
 	"github.com/riverqueue/river/riverdriver/riverpgxv5"
 	"github.com/riverqueue/river/rivertype"
@@ -28,7 +29,8 @@ const (
 
 	fetchEvery = 50 * time.Millisecond // at the most, for jobs
 	buryEvery  = 2 * time.Second
-	lookEvery  = time.Second // at the state of a run
+	tryTime    = 10 * time.Second // for a question that takes no time
+	lookEvery  = time.Second      // at the state of a run
 	sayEvery   = 10 * time.Second
 
 	// laterTime is when a job comes again whose chunk another has in hand, soonTime
@@ -55,6 +57,8 @@ type Worker struct {
 	crews    map[string]*crew // under mu; by run
 	stopping bool             // under mu
 	working  sync.WaitGroup   // crews
+
+	pulse
 }
 
 // A Service is what a worker does for one app. All services of a worker share its
@@ -96,7 +100,8 @@ func (w *Worker) Run(ctx context.Context) error {
 	if err := client.Start(base); err != nil {
 		return fmt.Errorf("open the queue: %w", w.Store.Explain(ctx, err))
 	}
-	w.bury(ctx)
+	w.beat(nil) // to open the queue was to hear of it
+	w.bury(ctx, pool)
 	w.stop(end)
 	w.working.Wait() // by their grace time, they come to an end
 	ending, cancel := context.WithTimeout(context.WithoutCancel(ctx), w.grace()+rescueAfter)
@@ -152,8 +157,8 @@ type atOnce struct{}
 func (atOnce) NextRetry(*rivertype.JobRow) time.Time { return time.Now() }
 
 // bury frees what dead hosts have in hand, and finishes what they could not, until ctx
-// ends.
-func (w *Worker) bury(ctx context.Context) {
+// ends. By the way it finds out whether the database is there, for both of its pools.
+func (w *Worker) bury(ctx context.Context, queue *pgxpool.Pool) {
 	t := time.NewTicker(buryEvery)
 	defer t.Stop()
 	for {
@@ -162,11 +167,39 @@ func (w *Worker) bury(ctx context.Context) {
 			return
 		case <-t.C:
 			// Those who have settled the last chunk of a run may be dead, too.
-			if err := errors.Join(w.Store.Bury(ctx), w.Store.Finish(ctx, "")); err != nil && ctx.Err() == nil {
+			err := errors.Join(w.Store.Bury(ctx), w.Store.Finish(ctx, ""), w.tryQueue(ctx, queue))
+			if ctx.Err() != nil {
+				return
+			}
+			if w.beat(err); err != nil {
 				w.Log.Debug("see to what dead hosts have left: " + err.Error())
 			}
 		}
 	}
+}
+
+// tryQueue finds out whether the queue can be read by its own connections.
+func (w *Worker) tryQueue(ctx context.Context, queue *pgxpool.Pool) error {
+	ctx, cancel := context.WithTimeout(ctx, tryTime)
+	defer cancel()
+	_, err := queue.Exec(ctx, "SELECT FROM river_job LIMIT 0")
+	if err != nil {
+		return fmt.Errorf("read the queue: %w", w.Store.Explain(ctx, err))
+	}
+	return nil
+}
+
+// InHand is how many chunks of a run this host has in hand.
+func (w *Worker) InHand(run string) int {
+	w.mu.Lock()
+	c := w.crews[run]
+	w.mu.Unlock()
+	if c == nil {
+		return 0
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return len(c.errands)
 }
 
 // stop ends the work on all runs.
