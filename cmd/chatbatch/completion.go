@@ -52,7 +52,7 @@ func argumentsOf(cmd *cobra.Command, w world) cobra.CompletionFunc {
 		values = filesOf("yaml", "yml")
 	case "resume":
 		values = runsThat(w, ledger.Info.Waits)
-	case "retry":
+	case "retry", "submit retry":
 		values = runsThat(w, func(i ledger.Info) bool { return i.Err == nil && i.Books.Failed > 0 })
 	case "report", "runs show":
 		values = runsThat(w, func(i ledger.Info) bool { return i.Err == nil })

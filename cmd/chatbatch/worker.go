@@ -87,7 +87,7 @@ func (o *options) addWork(fs *pflag.FlagSet, page *showing, profiles *[]string) 
 func (j *job) beHost(ctx context.Context, ui string) error {
 	store := j.store.database
 	if store == nil {
-		return usage("runs of many hosts are kept in a database: name it by --ledger postgres://user@host/db, or by --ledger-file")
+		return errNoDatabase()
 	}
 	if err := fleet.Check(ctx, store); err != nil {
 		return ledgerNotOpened(err)
