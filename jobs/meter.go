@@ -1,6 +1,7 @@
 package jobs
 
 import (
+	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -19,9 +20,10 @@ type Meter struct {
 	recent []time.Time     // under mu; calls of the last second, oldest first
 	pace   []ledger.Second // under mu; since TakePace, in the order in which they came
 
-	latency ledger.Latency  // under mu; of all calls
-	windows []ledger.Window // under mu; since TakeWindows, in the order in which they came
-	began   time.Time       // under mu; when the first of them began
+	classes map[string]int64 // under mu; rows that have failed
+	latency ledger.Latency   // under mu; of all calls
+	windows []ledger.Window  // under mu; since TakeWindows, in the order in which they came
+	began   time.Time        // under mu; when the first of them began
 }
 
 // keepPace is how many seconds a Meter remembers whose pace nobody takes: more
@@ -51,6 +53,14 @@ func (m *Meter) Read() Reading {
 		m.now.Silent = time.Since(m.silent)
 	}
 	return m.now
+}
+
+// FailedByClass returns how many of the rows settled by this process have failed with each
+// class.
+func (m *Meter) FailedByClass() map[string]int64 {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return maps.Clone(m.classes)
 }
 
 // call counts a call that leaves, and returns when that is, for uncall.
@@ -166,6 +176,10 @@ func (m *Meter) settled(rows settledRows, c ledger.Cost) {
 	m.now.Succeeded += rows.succeeded
 	for class, n := range rows.failed {
 		m.now.Failed += n
+		if m.classes == nil {
+			m.classes = map[string]int64{}
+		}
+		m.classes[class] += n
 		m.countFailed(class, n)
 	}
 	m.now.Settled.Calls += c.Calls

@@ -25,7 +25,8 @@ The call asks for the type of a group that does not exist, or of --group
 (get_group_info). It reads nothing of anybody and changes nothing, the API allows 200 of
 them a second, and it is answered by what answers the calls of a run: behind it are the
 gateway of the region, the app, its key and its admin. That the group is not known is
-the answer of a server that knows us. Like any call it takes a turn of the budget; it is
+the answer of a server that knows us. A database of --ledger is looked at, too: whether it
+is there, has its tables, and lets us write. Like any call it takes a turn of the budget; it is
 tried again twice where that may help and is done soon.
 
 Whether the edition of the app includes marks and online lists is not known before they
@@ -37,7 +38,8 @@ Exit codes:
   2   usage or configuration: a directory, the credentials, the endpoint
   5   the server refuses us, or what answers is not the Chat API
   6   interrupted
-  75  try later: no answer, the server is busy, or the database of --limiter is away`
+  75  try later: no answer, the server is busy, or the database of --limiter or of
+      --ledger is away`
 
 // checkRetries is how often the call is tried again: who checks waits for it.
 const checkRetries = 2
@@ -62,7 +64,10 @@ func checkCommand(w world) *cobra.Command {
 	section(fs, "App and server", o.server.add)
 	section(fs, "App and server", func(fs *pflag.FlagSet) { fs.StringVar(&o.group, "group", "", "group to ask for: its type is shown") })
 	section(fs, "Pace", o.pace.add)
-	section(fs, "Runs", func(fs *pflag.FlagSet) { addRunsDir(fs, &o.runsDir) })
+	section(fs, "Runs", func(fs *pflag.FlagSet) {
+		addRunsDir(fs, &o.runsDir)
+		o.ledgers.add(fs)
+	})
 	section(fs, "Output and log", o.output.addPrinting)
 	fs.Lookup("json").Usage = "print what was found as one JSON object on stdout"
 	o.chunkSize, o.isolateBudget, o.ifLocked = jobs.DefaultChunkSize, jobs.DefaultIsolateCalls, "fail" // of no use here
@@ -104,6 +109,10 @@ func (j *job) checkUp(ctx context.Context) error {
 		c.ok("configuration", j.config.String())
 	}
 	c.runsDir()
+	c.database(ctx)
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
 	conn := c.connection(ctx)
 	if conn != nil {
 		defer conn.close()

@@ -52,7 +52,7 @@ func argumentsOf(cmd *cobra.Command, w world) cobra.CompletionFunc {
 		values = filesOf("yaml", "yml")
 	case "resume":
 		values = runsThat(w, ledger.Info.Waits)
-	case "retry":
+	case "retry", "submit retry":
 		values = runsThat(w, func(i ledger.Info) bool { return i.Err == nil && i.Books.Failed > 0 })
 	case "report", "runs show":
 		values = runsThat(w, func(i ledger.Info) bool { return i.Err == nil })
@@ -82,6 +82,8 @@ func valuesOf(f *pflag.Flag, w world) cobra.CompletionFunc {
 		}
 	case f.Name == keyProfile:
 		return profilesOf(w)
+	case f.Name == keyProfiles:
+		return severalProfilesOf(w)
 	case f.Name == "scenario" || f.Name == "sim-scenario" || f.Name == keyConfig:
 		return filesOf("yaml", "yml")
 	case namesFile(f.Name):
@@ -219,5 +221,13 @@ func profilesOf(w world) cobra.CompletionFunc {
 			}
 		}
 		return names, cobra.ShellCompDirectiveNoFileComp
+	}
+}
+
+// severalProfilesOf completes the last of several profiles.
+func severalProfilesOf(w world) cobra.CompletionFunc {
+	return func(cmd *cobra.Command, args []string, typed string) ([]string, cobra.ShellCompDirective) {
+		names, what := profilesOf(w)(cmd, args, typed)
+		return behindComma(typed, append(names, allProfiles)), what | cobra.ShellCompDirectiveNoSpace
 	}
 }

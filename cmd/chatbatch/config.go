@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"strings"
 	"syscall"
 
 	"github.com/adrg/xdg"
@@ -41,7 +42,13 @@ func readConfig(cmd *cobra.Command, w world) (*config, error) {
 	if err != nil {
 		return nil, err
 	}
-	if c == nil {
+	several, err := severalOf(cmd.Flags())
+	switch {
+	case err != nil:
+		return nil, err
+	case c == nil && len(several) > 0:
+		return nil, usage("--profiles %s: there is no configuration file to have them; name one by --config", strings.Join(several, ","))
+	case c == nil:
 		// Who wants no file wants no profile, unless it was said in the same breath.
 		if profile.Value.String() != "" && (!name.Changed || originOf(profile) == originArgument) {
 			return nil, usage("--profile %s: there is no configuration file to have it; name one by --config", profile.Value)
@@ -52,7 +59,11 @@ func readConfig(cmd *cobra.Command, w world) (*config, error) {
 	if err == nil {
 		err = c.check(flagsOf(rootCommand(w)))
 	}
-	if err == nil {
+	switch {
+	case err != nil:
+	case len(several) > 0:
+		err = c.chooseSeveral(several)
+	default:
 		err = c.choose(profile)
 	}
 	if err != nil {
@@ -60,6 +71,18 @@ func readConfig(cmd *cobra.Command, w world) (*config, error) {
 	}
 	c.ofCommand = ofCommand(name) || ofCommand(profile)
 	return c, nil
+}
+
+// severalOf are the profiles of a command that is to work for several apps.
+func severalOf(fs *pflag.FlagSet) ([]string, error) {
+	f := fs.Lookup(keyProfiles)
+	if f == nil || !f.Changed {
+		return nil, nil
+	}
+	if fs.Lookup(keyProfile).Changed {
+		return nil, usage("give --profile or --profiles, not both")
+	}
+	return f.Value.(pflag.SliceValue).GetSlice(), nil // its own type
 }
 
 // loadConfig reads the configuration file that cmd is to use, nil if there is none.

@@ -25,9 +25,10 @@ type config struct {
 	path      string
 	flags     []setting
 	profiles  map[string][]setting
-	profile   string // that is used; "": none
-	line      int    // on which the file chooses it; 0: it does not
-	ofCommand bool   // it, or its profile, was chosen by this command alone
+	profile   string   // that is used; "": none
+	several   []string // that are used side by side, by a command that can; profile is the first
+	line      int      // on which the file chooses it; 0: it does not
+	ofCommand bool     // it, or its profile, was chosen by this command alone
 }
 
 // Keys of a configuration file that are no flags of its commands.
@@ -282,7 +283,10 @@ func (c *config) tell(log *slog.Logger) {
 
 // String names the file and the profile in use.
 func (c *config) String() string {
-	if c.profile == "" {
+	switch {
+	case len(c.several) > 0:
+		return c.path + ", profiles " + strings.Join(c.several, ", ")
+	case c.profile == "":
 		return c.path
 	}
 	return c.path + ", profile " + c.profile

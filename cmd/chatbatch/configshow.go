@@ -151,6 +151,9 @@ func settle(ctx context.Context, given *pflag.FlagSet, w world, args []string) (
 	if err != nil {
 		return nil, withPlaces(target.Flags(), err)
 	}
+	if c != nil && len(c.several) > 0 {
+		return nil, usage("--profiles: one app is shown at a time, by --profile %s", quoted(c.profile))
+	}
 	return shown(target, c, len(args) == 0, w.getenv), nil
 }
 

@@ -142,6 +142,52 @@ func TestDeployedFleet(t *testing.T) {
 	}
 }
 
+// Kubernetes asks the workers how they are where they say it.
+func TestWorkersAreAsked(t *testing.T) {
+	type probe struct {
+		HTTPGet struct {
+			Path string
+			Port int
+		} `yaml:"httpGet"`
+	}
+	asked := 0
+	for d := yaml.NewDecoder(strings.NewReader(readDeploy(t, "workers.yaml"))); ; {
+		var document struct {
+			Kind string
+			Spec struct {
+				Template struct {
+					Spec struct {
+						Containers []struct {
+							Args  []string
+							Alive probe `yaml:"livenessProbe"`
+							Ready probe `yaml:"readinessProbe"`
+						}
+					}
+				}
+			}
+		}
+		if err := d.Decode(&document); errors.Is(err, io.EOF) {
+			break
+		} else if err != nil {
+			t.Fatal(err)
+		}
+		if document.Kind != "Deployment" {
+			continue
+		}
+		for _, c := range document.Spec.Template.Spec.Containers {
+			asked++
+			addr := c.Args[slices.Index(c.Args, "--metrics-addr")+1]
+			alive, ready := c.Alive.HTTPGet, c.Ready.HTTPGet
+			if port := fmt.Sprintf("0.0.0.0:%d", alive.Port); addr != port || ready.Port != alive.Port || alive.Path != "/healthz" || ready.Path != "/readyz" {
+				t.Errorf("it serves at %s, and is asked as %+v and %+v", addr, alive, ready)
+			}
+		}
+	}
+	if asked != 1 {
+		t.Errorf("%d containers are asked", asked)
+	}
+}
+
 // Every variable of ours in a file, also in a comment, is one that the program reads, and
 // so is every credential.
 func TestDeployedNames(t *testing.T) {

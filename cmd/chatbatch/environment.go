@@ -19,7 +19,7 @@ func fromEnvironment(fs *pflag.FlagSet, getenv func(string) string) error {
 	fs.VisitAll(func(f *pflag.Flag) {
 		name := variable(f.Name)
 		text := getenv(name)
-		if f.Changed || text == "" || f.Name == "help" || anyOf(limiterFlags(), f.Name, before) || anyOf(notifyFlags(), f.Name, before) || anyOf(ledgerFlags(), f.Name, before) {
+		if f.Changed || text == "" || f.Name == "help" || anyOf(limiterFlags(), f.Name, before) || anyOf(notifyFlags(), f.Name, before) || anyOf(ledgerFlags(), f.Name, before) || anyOf(profileFlags(), f.Name, before) {
 			return
 		}
 		came(f, originEnvironment, name)
@@ -67,11 +67,17 @@ func unknownVariables(w world, own *pflag.FlagSet) (unknown []string) {
 	known = append(known, variables(flagsOf(rootCommand(w)))...)
 	slices.Sort(others)
 	for _, name := range others {
-		if !slices.Contains(known, name) {
+		if !slices.Contains(known, name) && !isKeyOfProfile(name) {
 			unknown = append(unknown, name+" is set, and means nothing"+didYouMean(name, known))
 		}
 	}
 	return unknown
+}
+
+// isKeyOfProfile says whether a variable may hold the key of one of several apps: any name
+// can be that of a profile, but one that is nearly --secret-key-file is mistyped.
+func isKeyOfProfile(name string) bool {
+	return strings.HasPrefix(name, secretKeyPrefix) && distance(name, variable("secret-key-file")) > 2
 }
 
 // variables are those that set flags.

@@ -18,15 +18,10 @@ const stallAfter = time.Minute
 func serveMetrics(ctx context.Context, addr string, o *observer, logger *slog.Logger) (*sideServer, error) {
 	mux := http.NewServeMux()
 	mux.Handle("GET /metrics", o.metrics.Handler())
-	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) {
-		say, ok := o.health(time.Now())
-		w.Header().Set("Content-Type", "text/plain; charset=utf-8")
-		w.Header().Set("Cache-Control", "no-store")
-		if !ok {
-			w.WriteHeader(http.StatusServiceUnavailable)
-		}
-		fmt.Fprintln(w, say)
-	})
+	mux.HandleFunc("GET /healthz", answering(func() (string, bool) { return o.health(time.Now()) }))
+	if o.host != nil {
+		mux.HandleFunc("GET /readyz", answering(func() (string, bool) { return o.ready(ctx, time.Now()) }))
+	}
 	s, err := serveBeside(ctx, "metrics-addr", addr, "the metrics are", mux, logger)
 	if err == nil {
 		logger.Info("metrics are at http://" + s.at.String() + "/metrics")
@@ -34,10 +29,26 @@ func serveMetrics(ctx context.Context, addr string, o *observer, logger *slog.Lo
 	return s, err
 }
 
+// answering answers with what is said, and with 503 if that is not well.
+func answering(ask func() (say string, ok bool)) http.HandlerFunc {
+	return func(w http.ResponseWriter, _ *http.Request) {
+		say, ok := ask()
+		w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+		w.Header().Set("Cache-Control", "no-store")
+		if !ok {
+			w.WriteHeader(http.StatusServiceUnavailable)
+		}
+		fmt.Fprintln(w, say)
+	}
+}
+
 // see notes which runs have got on.
 func (o *observer) see(now time.Time) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
+	if o.host != nil {
+		o.host.see(now)
+	}
 	for _, r := range o.runs {
 		if r.begun == nil {
 			continue
@@ -55,6 +66,9 @@ func (o *observer) see(now time.Time) {
 func (o *observer) health(now time.Time) (say string, ok bool) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
+	if o.host != nil {
+		return o.host.health(now)
+	}
 	var stalled []string
 	for _, r := range o.runs {
 		idle := now.Sub(r.since)

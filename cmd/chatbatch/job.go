@@ -34,6 +34,7 @@ type job struct {
 
 	shared   bool // the run is one of many hosts
 	onlooker bool // it makes no calls: a signal ends the command, not the run
+	ofHost   bool // the process has many runs, as long as it lives
 
 	// onRun is called with the run as soon as there is one; nil: nobody wants to know.
 	onRun func(ctx context.Context, run string) error
@@ -319,24 +320,38 @@ func (j *job) lock(ctx context.Context, key string) (unlock func(), err error) {
 	if err != nil {
 		return nil, err
 	}
+	unlock, waited, err := j.lockOr(ctx, key, mode)
+	if err != nil {
+		return nil, err
+	}
+	if err := j.observer.serveNow(ctx, waited); err != nil {
+		unlock()
+		return nil, err
+	}
+	return unlock, nil
+}
+
+// lockOr is lock as far as others are concerned who work on the run.
+func (j *job) lockOr(ctx context.Context, key string, mode ifLocked) (unlock func(), waited bool, err error) {
 	unlock, err = j.store.Lock(ctx, key, false)
 	if _, ok := errors.AsType[*fs.PathError](err); ok {
-		return nil, ofPlace("%w (--runs-dir names another directory)", err)
+		return nil, false, ofPlace("%w (--runs-dir names another directory)", err)
 	}
 	switch {
 	case !errors.Is(err, ledger.ErrLocked):
-		return unlock, err
+		return unlock, false, err
 	case mode.wait:
 		j.log.Info("another process works on this run; waiting for its end")
-		return j.store.Lock(ctx, key, true)
+		unlock, err = j.store.Lock(ctx, key, true)
+		return unlock, true, err
 	}
 	j.observer.leaveAlone()
 	if mode.code == exitOK {
 		j.w.ending.skipped = true
 		j.log.Info("another process works on this run; skipped")
-		return nil, &codedError{exitOK, nil}
+		return nil, false, &codedError{exitOK, nil}
 	}
-	return nil, &codedError{mode.code, errors.New("another process works on this run (--if-locked wait waits for it)")}
+	return nil, false, &codedError{mode.code, errors.New("another process works on this run (--if-locked wait waits for it)")}
 }
 
 // ifLocked is what to do when a run is locked.

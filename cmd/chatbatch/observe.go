@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/spf13/pflag"
@@ -56,6 +57,9 @@ type observer struct {
 	server  *sideServer // nil: there is none
 	stop    func()      // ends the goroutine, and waits for it
 
+	addr string     // of --metrics-addr; "": nobody is served
+	host *hostWatch // nil: the runs are those of the command
+
 	// base is the context of the command without its cancellation: the last words are
 	// written also when it was stopped.
 	base context.Context
@@ -76,6 +80,7 @@ type observed struct {
 	progress int64         // of the meter
 	since    time.Time     // when that was seen first, or it joined
 	trouble  string        // of the meter
+	ends     func()        // of a host's task; nil: it is none
 }
 
 // withObserver calls do, and lets others look on if they may.
@@ -102,9 +107,12 @@ func (j *job) withObserver(ctx context.Context, do func() error) error {
 // observe begins to. Nothing has been sent, and nothing will be if it cannot. With an
 // observer beside the error the file can be written, which says how that ended.
 func (j *job) observe(ctx context.Context) (*observer, error) {
-	o := &observer{log: j.log, path: j.metricsFile, name: j.label(), base: context.WithoutCancel(ctx)}
+	o := &observer{log: j.log, path: j.metricsFile, addr: j.metricsAddr, name: j.label(), base: context.WithoutCancel(ctx)}
 	o.command = report.CommandNow{Name: o.name, Version: version(), Started: time.Now(), Running: true}
-	o.metrics = report.NewMetrics(o.read)
+	if o.metrics = report.NewMetrics(o.read); j.ofHost {
+		o.host = newHostWatch()
+		o.metrics = report.NewHostMetrics(o.readHost)
+	}
 	if err := o.useFile(); err != nil {
 		return nil, err
 	}
@@ -115,12 +123,38 @@ func (j *job) observe(ctx context.Context) (*observer, error) {
 		cancel()
 		wg.Wait()
 	}
-	if j.metricsAddr == "" {
+	err := o.serve(ctx)
+	if o.host == nil && errors.Is(err, syscall.EADDRINUSE) {
+		// It may be another process with the same run that has it: what is to be done
+		// then is for --if-locked to say. Who gets the lock tries again.
 		return o, nil
 	}
-	var err error
-	o.server, err = serveMetrics(ctx, j.metricsAddr, o, j.log)
 	return o, err
+}
+
+// serveNow is serve for who has the lock of a run. Where it had to wait for that, the one
+// who had it may take a moment longer to give up the address, too.
+func (o *observer) serveNow(ctx context.Context, waited bool) error {
+	for end := time.Now().Add(2 * partTime); ; {
+		err := o.serve(ctx)
+		if !waited || !errors.Is(err, syscall.EADDRINUSE) || time.Now().After(end) {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-time.After(partTime / 20):
+		}
+	}
+}
+
+// serve begins to serve the metrics, unless it has begun or nobody wants them.
+func (o *observer) serve(ctx context.Context) (err error) {
+	if o == nil || o.addr == "" || o.server != nil {
+		return nil
+	}
+	o.server, err = serveMetrics(ctx, o.addr, o, o.log)
+	return err
 }
 
 // useFile looks whether the file can be written, and what it knows of earlier
@@ -176,6 +210,12 @@ func (o *observer) join(name string, b *begun) *observed {
 	if o == nil {
 		return nil
 	}
+	if o.host != nil {
+		m := b.ledger.Meta()
+		return &observed{ends: o.taskBegins(&task{
+			workKey: workKey{name, m.Kind, m.SDKAppID}, run: m.Run, meter: b.meter, lanes: b.lanes, idle: func() bool { return false },
+		})}
+	}
 	r := &observed{name: o.named(name), sdkAppID: b.ledger.Meta().SDKAppID, begun: b, since: time.Now()}
 	o.mu.Lock()
 	o.runs = append(o.runs, r)
@@ -207,6 +247,10 @@ func (o *observer) named(job string) string {
 // leave ends what is read of a run: its ledger is about to be closed.
 func (o *observer) leave(r *observed) {
 	if o == nil {
+		return
+	}
+	if r.ends != nil {
+		r.ends()
 		return
 	}
 	o.mu.Lock()
@@ -260,7 +304,8 @@ func (r *observed) now(ctx context.Context) report.RunNow {
 // write writes the file, if it is this command's. The run goes on without it.
 func (o *observer) write() {
 	o.mu.Lock()
-	skip := o.path == "" || o.broken || len(o.runs) == 0 && (o.command.Running || o.foreign)
+	ours := o.host != nil || len(o.runs) > 0 || !o.command.Running && !o.foreign
+	skip := o.path == "" || o.broken || !ours
 	o.mu.Unlock()
 	if skip {
 		return
@@ -276,9 +321,19 @@ func (o *observer) write() {
 // end says how the command has ended. The file keeps it, and the server is closed.
 func (o *observer) end(code int) {
 	o.stop()
-	now := time.Now()
 	o.mu.Lock()
-	c := &o.command
+	endedNow(&o.command, code)
+	o.broken = false // it is worth another try
+	o.mu.Unlock()
+	o.write()
+	if o.server != nil {
+		o.server.close(o.base)
+	}
+}
+
+// endedNow notes how a command has ended.
+func endedNow(c *report.CommandNow, code int) {
+	now := time.Now()
 	c.Running = false
 	c.Ends.Last, c.Ends.Exit, c.Ends.Seconds = now, code, now.Sub(c.Started).Seconds()
 	switch code {
@@ -286,11 +341,5 @@ func (o *observer) end(code int) {
 		c.Ends.Finished, c.Ends.Success = now, now
 	case exitFailed:
 		c.Ends.Finished = now
-	}
-	o.broken = false // it is worth another try
-	o.mu.Unlock()
-	o.write()
-	if o.server != nil {
-		o.server.close(o.base)
 	}
 }

@@ -258,7 +258,7 @@ func TestMetricsFlagsAreChecked(t *testing.T) {
 	}{
 		{"no port", observing{metricsAddr: "localhost"}, `--metrics-addr "localhost": it is HOST:PORT`},
 		{"an empty port", observing{metricsAddr: "localhost:"}, `--metrics-addr "localhost:": it is HOST:PORT`},
-		{"a port that is taken", observing{metricsAddr: taken.Addr().String()}, "address already in use"},
+		{"an address of another host", observing{metricsAddr: "192.0.2.1:9105"}, "--metrics-addr 192.0.2.1:9105: "},
 		{"no such directory", observing{metricsFile: filepath.Join(dir, "none", "x.prom")}, "no such file or directory"},
 		{"a directory", observing{metricsFile: dir}, "it is no file of metrics of chatbatch, and would be replaced"},
 		{"the roster", observing{metricsFile: roster}, "it is no file of metrics of chatbatch, and would be replaced"},
@@ -274,11 +274,18 @@ func TestMetricsFlagsAreChecked(t *testing.T) {
 			}
 		})
 	}
-	// The file says so, if it is not the file that is wrong.
+	// An address that is taken is told of by who has its run: another process with the same
+	// run may have both. The file says so, if it is not the file that is wrong.
 	path := filepath.Join(dir, "taken.prom")
 	j, _ := watching(t, observing{metricsFile: path, metricsAddr: taken.Addr().String()})
-	if err := j.withObserver(t.Context(), func() error { return nil }); codeOf(err) != exitUsage {
+	err = j.withObserver(t.Context(), func() error { return j.observer.serveNow(t.Context(), false) })
+	if codeOf(err) != exitUsage || !strings.Contains(err.Error(), "address already in use") {
 		t.Errorf("got %v", err)
+	}
+	j2, _ := watching(t, observing{metricsAddr: taken.Addr().String()})
+	j2.ofHost = true
+	if err := j2.withObserver(t.Context(), func() error { return nil }); codeOf(err) != exitUsage {
+		t.Errorf("a host has no run: got %v", err)
 	}
 	if got := metricsIn(t, path); !strings.Contains(got, `chatbatch_last_exit_code{name="taken"} 2`) || !strings.Contains(got, `chatbatch_running{name="taken"} 0`) {
 		t.Errorf("the file says\n%s", got)

@@ -39,6 +39,8 @@ type server struct {
 	sim         bool
 	simScenario string
 	timeout     time.Duration
+
+	keyOf string // the profile whose app it is, of a command with several; "": it has one
 }
 
 func (o *server) add(fs *pflag.FlagSet) {

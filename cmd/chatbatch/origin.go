@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"regexp"
 	"slices"
@@ -63,7 +64,7 @@ var flagName = regexp.MustCompile(`--([a-z]+(?:-[a-z]+)*)`)
 // withPlaces adds to an error of usage where those of the flags that it names come from
 // that were not given as arguments.
 func withPlaces(flags *pflag.FlagSet, err error) error {
-	if err == nil || codeOf(err) != exitUsage {
+	if _, placed := errors.AsType[placedError](err); err == nil || placed || codeOf(err) != exitUsage {
 		return err
 	}
 	var places []string

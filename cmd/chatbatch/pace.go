@@ -128,11 +128,16 @@ func (b *begun) sampler(log *slog.Logger, p *progress) *sampler {
 // lanes is how many lanes the calls for the rows of b can use now, and of how many
 // that this host has: all, unless they are leased; 0, 0 if that is not known.
 func (b *begun) lanes() (usable, of int) {
-	all, err := b.conn.limiter.Status()
+	return b.conn.lanes(b.ledger.Meta().Kind)
+}
+
+// lanes is the same for the rows of any run of a kind.
+func (c *connection) lanes(kind string) (usable, of int) {
+	all, err := c.limiter.Status()
 	if err != nil {
 		return 0, 0 // who wants to send is told
 	}
-	return usableLanes(all, kinds()[b.ledger.Meta().Kind].api)
+	return usableLanes(all, kinds()[kind].api)
 }
 
 // usableLanes counts the lanes of the budget that calls of api draw on: the common

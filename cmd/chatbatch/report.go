@@ -42,7 +42,11 @@ were usable. A second is left out in which nothing of this happened.`,
 		dir, m := s.Path(args[0]), l.Meta()
 		usual, err := runsIn("", w.getenv)
 		named := err != nil || s.Dir != usual
-		next := func(sum ledger.Summary) report.Next { return nextStep(s, named, m.Options["output"], m, sum) }
+		shared, err := s.isShared(ctx, m.Run)
+		if err != nil {
+			return err
+		}
+		next := func(sum ledger.Summary) report.Next { return nextStep(s, shared, named, m.Options["output"], m, sum) }
 		if err := s.lodge(args[0]); err != nil {
 			return err
 		}

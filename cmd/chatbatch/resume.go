@@ -68,7 +68,7 @@ func (j *job) resume(ctx context.Context, args []string, wait bool) error {
 	if err := j.checkApp(meta); err != nil {
 		return err
 	}
-	if shared, err := j.isShared(ctx, meta.Run); shared || err != nil {
+	if shared, err := j.store.isShared(ctx, meta.Run); shared || err != nil {
 		if err == nil {
 			err = j.release(ctx, meta, wait)
 		}

@@ -31,7 +31,8 @@ some classes (--class offline_or_absent).
 
 It is the same kind of run on the same app, with the options that made the
 earlier plan; credentials, pace and guards are those given now. The earlier run
-stays as it is. An export goes to another file (-o).
+stays as it is. An export goes to another file (-o). The calls are made here, also for
+a run of many hosts: chatbatch submit retry lets those do it.
 
 ` + exitHelp,
 		Args: oneRun,

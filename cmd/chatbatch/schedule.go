@@ -89,6 +89,7 @@ func scheduleCommand(w world) *cobra.Command {
 			if err != nil {
 				return err
 			}
+			j.ofHost = true
 			h := &holder{job: j, file: f, each: o.care.maxDuration}
 			o.maxDuration = 0 // it is of each run, not of this command
 			if h.schedules, err = f.schedules(zone); err != nil {
@@ -107,6 +108,7 @@ func scheduleCommand(w world) *cobra.Command {
 	o.care.add(fs)
 	o.runs.add(fs)
 	o.addSome(fs, o.output.add, "quiet", "log-format", "log-level", "log-file", "notify-url", "notify-url-file", "notify-format")
+	o.observing.add(fs)
 	setDefault(fs, "if-locked", "wait") // for who does the same by hand
 	o.chunkSize = jobs.DefaultChunkSize // a schedule may have another one
 	cmd.AddCommand(scheduleListCommand(w), scheduleHistoryCommand(w))
@@ -146,6 +148,7 @@ func (h *holder) hold(ctx context.Context) error {
 		h.log.Info("holding schedule "+s.Name, "kind", s.Kind, "cron", s.Cron, "next", s.When(s.Next(time.Now())))
 	}
 	k := &fleet.Keeper{Store: store, Schedules: h.schedules, Host: hostName(), Log: h.log, Do: h.do}
+	h.observer.hostStart(k.Heard)
 	err := k.Run(ctx)
 	if errors.Is(err, ledger.ErrUnreachable) {
 		return &codedError{exitTryLater, err}

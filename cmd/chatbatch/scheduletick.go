@@ -35,6 +35,13 @@ func (h *holder) jobAt(i int, tick time.Time, said io.Writer) (*member, error) {
 // do does what a tick is for: it begins the run, or goes on with that of a host that is
 // no more.
 func (h *holder) do(ctx context.Context, s *fleet.Schedule, t ledger.Tick, begun func(ctx context.Context, run string) error) fleet.Ending {
+	ended := h.observer.tickBegins(s.Name)
+	how := h.doTick(ctx, s, t, begun)
+	ended(how.Code, how.Again)
+	return how
+}
+
+func (h *holder) doTick(ctx context.Context, s *fleet.Schedule, t ledger.Tick, begun func(ctx context.Context, run string) error) fleet.Ending {
 	i := slices.Index(h.schedules, s)
 	var text bytes.Buffer // in one piece, for others may say something meanwhile
 	m, err := h.jobAt(i, t.At, &text)

@@ -157,6 +157,9 @@ func (o *options) useServer(c *connection, w world) error {
 
 // secretKey is never a flag: arguments can be read by everybody on the host.
 func (o *server) secretKey(getenv func(string) string) (string, error) {
+	if o.keyOf != "" {
+		return o.secretKeyOf(o.keyOf, getenv)
+	}
 	if key := strings.TrimSpace(getenv("CHATBATCH_SECRET_KEY")); key != "" {
 		return key, nil
 	}

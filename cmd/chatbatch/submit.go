@@ -42,6 +42,7 @@ func submitCommand(w world) *cobra.Command {
 			&cobra.Command{Use: "unread", Short: "Set unread counts, on many hosts"},
 			submitKind(w, "unread set", "FILE", "Set the unread counts that a file names, on many hosts"),
 		),
+		submitRetry(w),
 		&cobra.Command{
 			Use: "export", Hidden: true, DisableFlagParsing: true,
 			RunE: func(*cobra.Command, []string) error {
@@ -116,7 +117,7 @@ func (j *job) submit(ctx context.Context, kind, name string, wait bool) error {
 		return j.planOnly(ctx, kind, name)
 	}
 	if j.store.database == nil {
-		return usage("runs of many hosts are kept in a database: name it by --ledger postgres://user@host/db, or by --ledger-file")
+		return errNoDatabase()
 	}
 	endpoint, err := j.where()
 	if err != nil {
@@ -126,7 +127,12 @@ func (j *job) submit(ctx context.Context, kind, name string, wait bool) error {
 	if err != nil {
 		return err
 	}
-	src, meta, err := j.identify(ctx, kind, conn, j.opener(name, conn))
+	return j.give(ctx, kind, conn, j.opener(name, conn), wait)
+}
+
+// give is submit for any input.
+func (j *job) give(ctx context.Context, kind string, conn *connection, input opener, wait bool) error {
+	src, meta, err := j.identify(ctx, kind, conn, input)
 	if err != nil {
 		return err
 	}
@@ -144,6 +150,11 @@ func (j *job) submit(ctx context.Context, kind, name string, wait bool) error {
 		return err
 	}
 	return j.release(ctx, meta, wait)
+}
+
+// errNoDatabase is how a command ends that is of many hosts, and has no database.
+func errNoDatabase() error {
+	return usage("runs of many hosts are kept in a database: name it by --ledger postgres://user@host/db, or by --ledger-file")
 }
 
 // elsewhere is the connection of those who will work on a run: this command makes none.
@@ -188,12 +199,12 @@ func (j *job) submitted(ctx context.Context, m ledger.Meta, src *source) (ledger
 }
 
 // isShared says whether a run is one of many hosts.
-func (j *job) isShared(ctx context.Context, run string) (bool, error) {
-	if j.store.database == nil {
+func (s shelf) isShared(ctx context.Context, run string) (bool, error) {
+	if s.database == nil {
 		return false, nil
 	}
-	s, err := j.store.database.Standing(ctx, run)
-	return s.Fleet > 0, err
+	at, err := s.database.Standing(ctx, run)
+	return at.Fleet > 0, err
 }
 
 // release gives a planned run to the hosts, and follows it to its end with wait.

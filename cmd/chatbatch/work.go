@@ -237,7 +237,7 @@ func (j *job) nextCommand(m ledger.Meta, s ledger.Summary) string {
 
 // next is what can be done after this run.
 func (j *job) next(m ledger.Meta, s ledger.Summary) report.Next {
-	n := nextStep(j.store, j.runsDir != "", j.target, m, s)
+	n := nextStep(j.store, j.shared, j.runsDir != "", j.target, m, s)
 	if n.Command == "" || n.Say != "" {
 		return n
 	}
@@ -255,9 +255,9 @@ func (j *job) credentials() string {
 	return text + j.config.arguments()
 }
 
-// nextStep says what can be done after a run in store; named says that its
-// directory must be named, and target is the file of an export.
-func nextStep(store shelf, named bool, target string, m ledger.Meta, s ledger.Summary) report.Next {
+// nextStep says what can be done after a run in store; shared says that it is one of many
+// hosts, named that its directory must be named, and target is the file of an export.
+func nextStep(store shelf, shared, named bool, target string, m ledger.Meta, s ledger.Summary) report.Next {
 	var command string
 	switch {
 	case s.State != ledger.Finished:
@@ -267,6 +267,8 @@ func nextStep(store shelf, named bool, target string, m ledger.Meta, s ledger.Su
 	case s.Failed == s.ByClass[jobs.ClassBadRow]:
 		failed, _, _ := report.Files(store.Path(m.Run), m.Format)
 		return report.Next{Say: "mend the bad rows in " + quoted(failed) + ", and run it:", Command: "chatbatch " + m.Kind + " FILE"}
+	case shared && !isExport(m.Kind):
+		command = "chatbatch submit retry " + m.Run
 	default:
 		command = "chatbatch retry " + m.Run
 		if isExport(m.Kind) {

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strconv"
+	"strings"
 	"sync"
 
 	"github.com/spf13/cobra"
@@ -14,7 +16,7 @@ import (
 	"chatbatch/jobs/fleet"
 )
 
-const workHelp = `Work on the runs of one app that were given to many hosts by chatbatch submit, until a
+const workHelp = `Work on the runs of an app that were given to many hosts by chatbatch submit, until a
 signal says to stop: then no more is begun, calls under way may come back within
 --grace, and what is not settled is given back to the other hosts.
 
@@ -23,6 +25,17 @@ Any number of hosts may do this, with the same --ledger, --sdkappid and --region
 them share one budget of calls, by the database of --limiter: that of the ledger, if
 nothing else is said (chatbatch migrate --limiter makes its table). What a host that has
 died had in hand is taken over by the others within a minute.
+
+With --profiles one host works for several apps: each is a profile of the configuration
+file, with its own sdkappid, identifier, secret-key-file, region or endpoint, and budget
+(qps), workers, retries, timeout and grace if they are other ones than those of the rest:
+
+  chatbatch work --profiles sg,cn
+
+What is given as an argument holds for all of them. The key of a profile is in the file
+of its secret-key-file, in CHATBATCH_SECRET_KEY_<PROFILE>, or in
+$CREDENTIALS_DIRECTORY/chatbatch_secret_key_<profile>. The database, its connections,
+the log and the page are the host's.
 
 Exit codes:
   0   a signal came, and all is given back
@@ -33,6 +46,7 @@ Exit codes:
 
 func workCommand(w world) *cobra.Command {
 	o, page := &options{}, &showing{}
+	var profiles []string // the configuration has them
 	cmd := &cobra.Command{
 		Use:   "work",
 		Short: "Work on runs that were submitted, as one of many hosts",
@@ -43,13 +57,20 @@ func workCommand(w world) *cobra.Command {
 			if err != nil {
 				return err
 			}
+			j.ofHost = true
 			return j.bounded(cmd.Context(), func(ctx context.Context) error { return j.beHost(ctx, page.uiAddr) })
 		},
 	}
-	fs := cmd.Flags()
-	fs.SortFlags = false
+	cmd.Flags().SortFlags = false
+	o.addWork(cmd.Flags(), page, &profiles)
+	return cmd
+}
+
+// addWork adds the flags of a host.
+func (o *options) addWork(fs *pflag.FlagSet, page *showing, profiles *[]string) {
 	section(fs, "App and server", func(fs *pflag.FlagSet) {
 		o.addSome(fs, o.server.add, "sdkappid", "identifier", "secret-key-file", "region", "endpoint", "timeout")
+		fs.StringSliceVar(profiles, keyProfiles, nil, "work for several apps, each a profile of the configuration file: a,b or all")
 	})
 	section(fs, "Runs", o.ledgers.add)
 	section(fs, "Pace", o.pace.add)
@@ -59,39 +80,36 @@ func workCommand(w world) *cobra.Command {
 	section(fs, "Output and log", func(fs *pflag.FlagSet) { o.addSome(fs, o.output.add, "log-format", "log-level", "log-file") })
 	fs.Lookup("limiter").DefValue = "that of --ledger"
 	section(fs, "Page", page.add)
+	section(fs, "Metrics", o.observing.add)
 	addIfLocked(pflag.NewFlagSet("", pflag.ContinueOnError), &o.ifLocked) // its default
 	o.addSome(fs, o.input.add)
-	return cmd
 }
 
-// beHost works on the runs of an app until ctx ends, and shows the fleet at ui meanwhile.
+// beHost works on the runs of its apps until ctx ends, and shows the fleet at ui meanwhile.
 func (j *job) beHost(ctx context.Context, ui string) error {
 	store := j.store.database
 	if store == nil {
-		return usage("runs of many hosts are kept in a database: name it by --ledger postgres://user@host/db, or by --ledger-file")
-	}
-	endpoint, err := j.where()
-	if err != nil {
-		return err
+		return errNoDatabase()
 	}
 	if err := fleet.Check(ctx, store); err != nil {
 		return ledgerNotOpened(err)
 	}
-	if err := j.shareByLedger(); err != nil {
-		return err
-	}
-	conn, err := j.connect(ctx, "work", endpoint)
+	host := &fleet.Worker{Store: store, Log: j.log}
+	free, err := j.serve(ctx, host)
 	if err != nil {
 		return err
 	}
-	defer conn.close()
-	host := &fleet.Worker{
-		Store: store, App: fleet.App{SDKAppID: conn.chat.SDKAppID, Endpoint: endpoint},
-		Workers: j.workers, Grace: j.grace, CallTime: j.timeout, Log: j.log,
-		Equip: func(_ context.Context, l *ledger.Ledger) (fleet.Gear, error) { return j.gear(conn, l) },
+	defer free()
+	if err := j.shareByLedger(); err != nil { // for the page
+		return err
 	}
-	j.log.Info(fmt.Sprintf("working for app %d at %s", conn.chat.SDKAppID, endpoint), "ledger", store.String())
-	who := fmt.Sprintf("%s, which works for app %d", processName(), conn.chat.SDKAppID)
+	var apps []string
+	for _, s := range host.Services {
+		s.Log.Info(fmt.Sprintf("working for app %d at %s", s.App.SDKAppID, s.App.Endpoint), "ledger", store.String())
+		apps = append(apps, strconv.FormatInt(s.App.SDKAppID, 10))
+	}
+	j.observer.hostStart(host.Heard)
+	who := fmt.Sprintf("%s, which works for app %s", processName(), strings.Join(apps, ", "))
 	err = j.withPage(ctx, ui, who, func() error { return host.Run(ctx) })
 	switch {
 	case err == nil:

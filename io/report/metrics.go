@@ -2,6 +2,7 @@ package report
 
 import (
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -47,12 +48,15 @@ type RunNow struct {
 // Metrics are the state of a command and its runs for Prometheus. They are read when
 // they are asked for: there are no books beside the ledger.
 type Metrics struct {
-	read     func() (CommandNow, []RunNow)
+	read     func() (CommandNow, []RunNow) // nil: it is of a host
+	host     func() HostNow                // nil: it is of a command with runs of its own
 	registry *prometheus.Registry
 
 	build    *prometheus.Desc
 	command  []commandMetric
 	run      []runMetric
+	work     []workMetric
+	heard    *prometheus.Desc
 	settled  *prometheus.Desc
 	failed   *prometheus.Desc
 	duration *prometheus.Desc
@@ -83,11 +87,19 @@ func callBuckets() []float64 {
 // NewMetrics makes metrics of what read returns. It may be called by several
 // goroutines.
 func NewMetrics(read func() (CommandNow, []RunNow)) *Metrics {
+	m := newMetrics()
+	m.read = read
+	return m
+}
+
+func newMetrics() *Metrics {
 	m := &Metrics{
-		read: read, registry: prometheus.NewRegistry(), most: map[string]float64{},
+		registry: prometheus.NewRegistry(), most: map[string]float64{},
 		build:    prometheus.NewDesc("chatbatch_build_info", "Version of the program; the value is 1.", []string{"version"}, nil),
 		command:  commandMetrics(),
 		run:      runMetrics(),
+		work:     workMetrics(),
+		heard:    commandDesc("database_heard_timestamp_seconds", "When the database of this host has answered last."),
 		settled:  runDesc("rows_total", "Rows that have their outcome: succeeded or failed.", "outcome"),
 		failed:   runDesc("rows_failed_total", "Rows that have failed, by class.", "class"),
 		duration: runDesc("call_duration_seconds", "How long calls of this process took that were answered."),
@@ -116,6 +128,10 @@ func (m *Metrics) Describe(to chan<- *prometheus.Desc) {
 	for _, r := range m.run {
 		to <- r.desc
 	}
+	for _, w := range m.work {
+		to <- w.desc // some of them a second time
+	}
+	to <- m.heard
 	to <- m.settled
 	to <- m.failed
 	to <- m.duration
@@ -123,15 +139,29 @@ func (m *Metrics) Describe(to chan<- *prometheus.Desc) {
 
 // Collect is for the registry.
 func (m *Metrics) Collect(to chan<- prometheus.Metric) {
+	if m.host != nil {
+		h := m.host()
+		m.collectBuild(to, h.Command)
+		m.collectHost(to, h)
+		return
+	}
 	command, runs := m.read()
-	to <- prometheus.MustNewConstMetric(m.build, prometheus.GaugeValue, 1, valid(command.Version))
+	m.collectBuild(to, command)
+	m.collectCommand(to, command)
+	for _, r := range runs {
+		m.collectRun(to, r)
+	}
+}
+
+func (m *Metrics) collectBuild(to chan<- prometheus.Metric, c CommandNow) {
+	to <- prometheus.MustNewConstMetric(m.build, prometheus.GaugeValue, 1, valid(c.Version))
+}
+
+func (m *Metrics) collectCommand(to chan<- prometheus.Metric, command CommandNow) {
 	for _, c := range m.command {
 		if v, known := c.value(command); known {
 			to <- prometheus.MustNewConstMetric(c.desc, prometheus.GaugeValue, v, valid(command.Name))
 		}
-	}
-	for _, r := range runs {
-		m.collectRun(to, r)
 	}
 }
 
@@ -142,23 +172,30 @@ func (m *Metrics) collectRun(to chan<- prometheus.Metric, r RunNow) {
 			to <- m.metric(one.desc, one.kind, v, labels...)
 		}
 	}
-	count := func(desc *prometheus.Desc, rows int64, of string) {
-		to <- m.metric(desc, prometheus.CounterValue, float64(rows), append(labels[:3:3], valid(of))...)
-	}
-	count(m.settled, r.Sum.Succeeded, "succeeded")
-	count(m.settled, r.Sum.Failed, "failed")
+	m.count(to, m.settled, labels, r.Sum.Succeeded, "succeeded")
+	m.count(to, m.settled, labels, r.Sum.Failed, "failed")
 	for class, rows := range r.Sum.ByClass {
-		count(m.failed, rows, class)
+		m.count(to, m.failed, labels, rows, class)
 	}
+	to <- m.histogram(r.Latency, labels)
+}
+
+// count makes a counter of rows, with one label more.
+func (m *Metrics) count(to chan<- prometheus.Metric, desc *prometheus.Desc, labels []string, rows int64, of string) {
+	to <- m.metric(desc, prometheus.CounterValue, float64(rows), append(slices.Clip(labels), valid(of))...)
+}
+
+// histogram is how long calls took.
+func (m *Metrics) histogram(l *ledger.Latency, labels []string) prometheus.Metric {
 	times := make([]time.Duration, 0, len(callBuckets()))
 	for _, s := range callBuckets() {
 		times = append(times, time.Duration(s*float64(time.Second)))
 	}
 	buckets := map[float64]uint64{}
-	for i, calls := range r.Latency.Within(times...) {
+	for i, calls := range l.Within(times...) {
 		buckets[callBuckets()[i]] = uint64(calls)
 	}
-	to <- prometheus.MustNewConstHistogram(m.duration, uint64(r.Latency.Calls()), r.Latency.Sum().Seconds(), buckets, labels...)
+	return prometheus.MustNewConstHistogram(m.duration, uint64(l.Calls()), l.Sum().Seconds(), buckets, labels...)
 }
 
 // metric makes one. A counter does not go down, or Prometheus would take all of it for
@@ -211,6 +248,16 @@ func commandMetrics() []commandMetric {
 	}
 }
 
+// What is said of numbers that a run of one process has, and the work of a host, too.
+const (
+	helpCalls      = "Calls to the API, over all processes of the run; of a host, those that it has made."
+	helpRetries    = "Calls that were tries after the first."
+	helpRefused    = "Calls that the server refused for their frequency."
+	helpLastSecond = "Calls that left in the last second."
+	helpUsable     = "Lanes of the budget that can be used now."
+	helpLanes      = "Lanes of the budget: calls that may leave in one second."
+)
+
 // runMetrics are the table of what is said of a run, but for what has labels of its own.
 func runMetrics() []runMetric {
 	count := func(name, help string, of func(RunNow) int64) runMetric {
@@ -227,14 +274,14 @@ func runMetrics() []runMetric {
 		gauge("unprocessed_rows", "Rows that have no outcome yet.", func(r RunNow) float64 { return float64(r.Sum.Unprocessed) }),
 		gauge("chunks", "Chunks of the plan.", func(r RunNow) float64 { return float64(r.Sum.Chunks) }),
 		gauge("groups", "Groups of the plan.", func(r RunNow) float64 { return float64(r.Sum.Groups) }),
-		count("calls_total", "Calls to the API, over all processes of the run.", func(r RunNow) int64 { return r.Sum.Calls }),
-		count("call_retries_total", "Calls that were tries after the first.", func(r RunNow) int64 { return r.Sum.Retries }),
-		count("calls_refused_total", "Calls that the server refused for their frequency.", func(r RunNow) int64 { return r.Sum.Refused }),
+		count("calls_total", helpCalls, func(r RunNow) int64 { return r.Sum.Calls }),
+		count("call_retries_total", helpRetries, func(r RunNow) int64 { return r.Sum.Retries }),
+		count("calls_refused_total", helpRefused, func(r RunNow) int64 { return r.Sum.Refused }),
 		count("replays_total", "Chunks and rows that were in doubt after a crash and sent again.", func(r RunNow) int64 { return r.Sum.Replayed }),
-		gauge("calls_last_second", "Calls that left in the last second.", func(r RunNow) float64 { return float64(r.LastSecond) }),
+		gauge("calls_last_second", helpLastSecond, func(r RunNow) float64 { return float64(r.LastSecond) }),
 		gauge("calls_in_one_second_max", "The most calls that left in any one second.", func(r RunNow) float64 { return float64(r.Sum.MaxCallsInOneSecond) }),
-		lanes("lanes_usable", "Lanes of the budget that can be used now.", func(r RunNow) int { return r.Lanes }),
-		lanes("lanes", "Lanes of the budget: calls that may leave in one second.", func(r RunNow) int { return r.Budget }),
+		lanes("lanes_usable", helpUsable, func(r RunNow) int { return r.Lanes }),
+		lanes("lanes", helpLanes, func(r RunNow) int { return r.Budget }),
 		gauge("work_seconds", "How long the run was at work, over all its processes.", func(r RunNow) float64 { return r.Sum.Seconds }),
 	}
 }

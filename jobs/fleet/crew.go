@@ -20,6 +20,7 @@ import (
 type crew struct {
 	*ledger.Ledger // from joined on
 	w              *Worker
+	of             *Service // for which it works
 	run            string
 
 	joined chan struct{}     // closed when it has joined the run
@@ -40,35 +41,40 @@ type errand struct {
 	settled chan struct{} // closed when it is
 }
 
-func newCrew(w *Worker, run string) *crew {
+func newCrew(w *Worker, of *Service, run string) *crew {
 	return &crew{
-		w: w, run: run, joined: make(chan struct{}), inHand: make(chan struct{}), dealt: make(chan ledger.Chunk), ended: make(chan struct{}),
+		w: w, of: of, run: run, joined: make(chan struct{}), inHand: make(chan struct{}), dealt: make(chan ledger.Chunk), ended: make(chan struct{}),
 		errands: map[int64]*errand{},
 	}
 }
 
 // work joins the run and works on it until it ends, or ctx does.
 func (c *crew) work(ctx context.Context) {
-	length := sendTime + c.w.CallTime + leaseMargin
+	length := sendTime + c.of.CallTime + leaseMargin
 	if c.Ledger, c.why = c.w.Store.Join(ctx, c.run, length); c.why != nil {
 		c.say(ctx, c.why)
 		return
 	}
 	defer c.Ledger.Close()
-	gear, err := c.w.Equip(ctx, c.Ledger)
+	if m := c.Meta(); (App{m.SDKAppID, m.Endpoint}) != c.of.App {
+		c.why = errForeign // whoever has put it there: no app's calls are made for another
+		c.say(ctx, c.why)
+		return
+	}
+	gear, err := c.of.Equip(ctx, c.Ledger)
 	if err != nil {
 		c.why = err
 		c.say(ctx, err)
 		return
 	}
-	c.w.Log.Info("joined run "+c.run, "kind", c.Meta().Kind)
+	c.of.Log.Info("joined run "+c.run, "kind", c.Meta().Kind)
 	close(c.joined)
 	c.why = c.session(ctx, gear)
 	if err := c.Leave(context.WithoutCancel(ctx), gear.Session()); err != nil && !errors.Is(c.why, errLost) {
 		c.say(ctx, err)
 		c.w.unwrote(err)
 	}
-	c.w.Log.Info("left run " + c.run)
+	c.of.Log.Info("left run " + c.run)
 }
 
 // session works on the run, and says why it does no more.
@@ -92,7 +98,7 @@ func (c *crew) session(ctx context.Context, gear Gear) error {
 	}
 	gear.Door.Limiter = leashed{gear.Door.Limiter, c.Heard}
 	r := &jobs.Runner{
-		Kind: gear.Kind, Ledger: c, Door: gear.Door, Workers: c.w.Workers, Grace: c.w.Grace,
+		Kind: gear.Kind, Ledger: c, Door: gear.Door, Workers: c.of.Workers, Grace: c.of.Grace,
 		MaxErrors: limit, Rows: before.Books.Rows, Failed: before.Books.Failed, Known: func() { c.known(ctx) },
 	}
 	return c.verdict(ctx, r.Run(ctx))
@@ -147,7 +153,7 @@ func (c *crew) verdict(ctx context.Context, err error) error {
 			c.say(ctx, err2)
 			return err2
 		}
-		c.w.Log.Warn("run " + c.run + " is stopped everywhere: " + err.Error())
+		c.of.Log.Warn("run " + c.run + " is stopped everywhere: " + err.Error())
 		return errHalted
 	case err == nil && ctx.Err() == nil:
 		return fmt.Errorf("run %s: no more chunks were dealt", c.run) // it cannot be
@@ -171,7 +177,7 @@ func (c *crew) ofHost(ctx context.Context, g *jobs.GuardError) bool {
 // say says what went wrong here.
 func (c *crew) say(ctx context.Context, err error) {
 	if ctx.Err() == nil && !errors.Is(err, ledger.ErrNotRunning) && !errors.Is(err, ledger.ErrNoRun) {
-		c.w.Log.Warn("run " + c.run + " is given back: " + err.Error())
+		c.of.Log.Warn("run " + c.run + " is given back: " + err.Error())
 	}
 }
 
@@ -181,7 +187,7 @@ func (c *crew) watch(ctx context.Context, meter *jobs.Meter, stop context.Cancel
 	t := time.NewTicker(lookEvery)
 	defer t.Stop()
 	said := time.Now()
-	ears := hearing{most: c.w.CallTime + deafTime}
+	ears := hearing{most: c.of.CallTime + deafTime}
 	for {
 		select {
 		case <-ctx.Done():
@@ -240,7 +246,7 @@ func (c *crew) progress(s ledger.Standing, r jobs.Reading) {
 	if r.Trouble != "" && r.InOneSecond == 0 {
 		about = append(about, "trouble", r.Trouble)
 	}
-	c.w.Log.Info(fmt.Sprintf("run %s: %d of %d rows", c.run, s.Books.Succeeded+s.Books.Failed, s.Books.Rows), about...)
+	c.of.Log.Info(fmt.Sprintf("run %s: %d of %d rows", c.run, s.Books.Succeeded+s.Books.Failed, s.Books.Rows), about...)
 }
 
 // errand brings a chunk to its end. An error says why it was not.

@@ -43,28 +43,28 @@ func (h *hearing) deaf(s ledger.Standing, r jobs.Reading) bool {
 	return r.Silent > h.most && others > h.others
 }
 
-// queues are those from which this host takes jobs.
-func (w *Worker) queues() map[string]river.QueueConfig {
+// queues are those from which a host takes the jobs of an app.
+func (s *Service) queues() map[string]river.QueueConfig {
 	return map[string]river.QueueConfig{
-		w.App.queue(false): {MaxWorkers: w.Workers},
-		w.App.queue(true):  {MaxWorkers: min(rowChunks, w.Workers)},
+		s.App.queue(false): {MaxWorkers: s.Workers},
+		s.App.queue(true):  {MaxWorkers: min(rowChunks, s.Workers)},
 	}
 }
 
-// tire begins a rest, if there is none yet.
-func (w *Worker) tire() (began bool) {
+// tire begins a rest of a service, if there is none yet.
+func (w *Worker) tire(s *Service) (began bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	began = !w.resting && !w.stopping
-	w.resting = w.resting || began
+	began = !s.resting && !w.stopping
+	s.resting = s.resting || began
 	return began
 }
 
-// rest takes nothing from the queue for a while.
-func (w *Worker) rest(ctx context.Context) {
-	for name := range w.queues() {
-		for ctx.Err() == nil && w.leaveQueue(ctx, name) != nil {
-			w.Log.Debug("the queue cannot be left yet") // the database may be away, too
+// rest takes nothing from the queues of a service for a while.
+func (w *Worker) rest(ctx context.Context, s *Service) {
+	for name := range s.queues() {
+		for ctx.Err() == nil && w.leaveQueue(ctx, s, name) != nil {
+			s.Log.Debug("the queue cannot be left yet") // the database may be away, too
 		}
 	}
 	select {
@@ -73,17 +73,17 @@ func (w *Worker) rest(ctx context.Context) {
 	case <-time.After(restTime):
 	}
 	w.mu.Lock()
-	w.resting = false
+	s.resting = false
 	w.mu.Unlock()
-	for name, q := range w.queues() {
+	for name, q := range s.queues() {
 		if err := w.client.Queues().Add(name, q); err != nil {
-			w.Log.Warn("go on with the queue: " + err.Error()) // it cannot be
+			s.Log.Warn("go on with the queue: " + err.Error()) // it cannot be
 		}
 	}
 }
 
-func (w *Worker) leaveQueue(ctx context.Context, name string) error {
-	ctx, cancel := context.WithTimeout(ctx, w.Grace+closeTime)
+func (w *Worker) leaveQueue(ctx context.Context, s *Service, name string) error {
+	ctx, cancel := context.WithTimeout(ctx, s.Grace+closeTime)
 	defer cancel()
 	err := w.client.Queues().Remove(ctx, name)
 	if _, gone := errors.AsType[*river.QueueNotFoundError](err); gone {

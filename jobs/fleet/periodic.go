@@ -128,6 +128,8 @@ type Keeper struct {
 
 	foreign map[string]bool // schedules that say something else elsewhere
 	away    bool            // the database
+
+	pulse
 }
 
 // Ending is how the work on a tick has ended.
@@ -153,6 +155,7 @@ func (k *Keeper) Run(ctx context.Context) error {
 	defer working.Wait()
 	for seen := time.Now(); ctx.Err() == nil; {
 		all, err := k.Store.Schedules(ctx)
+		k.beat(err)
 		if k.tell(ctx, err); err == nil {
 			for _, at := range all {
 				if s := mine[at.Name]; s != nil && ctx.Err() == nil {

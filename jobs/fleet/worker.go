@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/riverqueue/river"
 	"github.com/riverqueue/river/riverdriver/riverpgxv5"
 	"github.com/riverqueue/river/rivertype"
@@ -28,7 +29,8 @@ const (
 
 	fetchEvery = 50 * time.Millisecond // at the most, for jobs
 	buryEvery  = 2 * time.Second
-	lookEvery  = time.Second // at the state of a run
+	tryTime    = 10 * time.Second // for a question that takes no time
+	lookEvery  = time.Second      // at the state of a run
 	sayEvery   = 10 * time.Second
 
 	// laterTime is when a job comes again whose chunk another has in hand, soonTime
@@ -50,14 +52,32 @@ const (
 var (
 	errStopping = errors.New("this host is to stop")
 	errHalted   = errors.New("the run is not to be worked on any more")
+	errForeign  = errors.New("its chunks are in the queue of another app")
 )
 
 // ErrClock says that the clock of this host is wrong.
 var ErrClock = errors.New("the clock of this host and that of the database do not agree")
 
-// A Worker is a host that works on the runs of one app. Its fields are set before Run.
+// A Worker is a host that works on the runs of some apps. Its fields are set before Run.
 type Worker struct {
 	Store    *ledger.Postgres
+	Services []*Service // one at least, and of each app one
+	Log      *slog.Logger
+
+	client *river.Client[pgx.Tx] // from Run on
+
+	mu        sync.Mutex
+	crews     map[string]*crew // under mu; by run
+	stopping  bool             // under mu
+	unwritten error            // under mu; why a crew could not give back what it had when it was to stop
+	working   sync.WaitGroup   // crews
+
+	pulse
+}
+
+// A Service is what a worker does for one app. All services of a worker share its
+// connections to the database, and nothing else.
+type Service struct {
 	App      App
 	Workers  int           // calls under way at once
 	Grace    time.Duration // that they have when the worker is to stop
@@ -67,14 +87,7 @@ type Worker struct {
 	// Equip makes what a run needs to be worked on here.
 	Equip func(ctx context.Context, l *ledger.Ledger) (Gear, error)
 
-	client *river.Client[pgx.Tx] // from Run on
-
-	mu        sync.Mutex
-	crews     map[string]*crew // under mu; by run
-	stopping  bool             // under mu
-	resting   bool             // under mu; nothing is taken from the queue for a while
-	unwritten error            // under mu; why a crew could not give back what it had when it was to stop
-	working   sync.WaitGroup   // crews
+	resting bool // under mu of the worker; nothing is taken from its queues for a while
 }
 
 // Gear is what a run needs on one host.
@@ -99,9 +112,7 @@ func (w *Worker) Run(ctx context.Context) error {
 	defer ledger.ClosePools(pool)
 	base, end := context.WithCancelCause(context.WithoutCancel(ctx))
 	defer end(nil)
-	workers := river.NewWorkers()
-	river.AddWorker(workers, &handler{w: w, ctx: base})
-	w.client, err = river.NewClient(riverpgxv5.New(pool), w.config(workers))
+	w.client, err = river.NewClient(riverpgxv5.New(pool), w.config(base))
 	if err != nil {
 		return fmt.Errorf("open the queue: %w", err)
 	}
@@ -111,7 +122,8 @@ func (w *Worker) Run(ctx context.Context) error {
 	if err := w.client.Start(base); err != nil {
 		return fmt.Errorf("open the queue: %w", w.Store.Explain(ctx, err))
 	}
-	wrong := w.bury(ctx)
+	w.beat(nil) // to open the queue was to hear of it
+	wrong := w.bury(ctx, pool)
 	w.stop(end)
 	if err := w.leave(ctx); err != nil {
 		return err
@@ -136,8 +148,9 @@ func (w *Worker) checkClock(ctx context.Context) error {
 // leave gives back what is not settled, as far as the database lets it, and then leaves
 // the queue.
 func (w *Worker) leave(ctx context.Context) error {
-	defer time.AfterFunc(w.Grace+closeTime, w.Store.GiveUp).Stop()
-	ending, cancel := context.WithTimeout(context.WithoutCancel(ctx), w.Grace+closeTime+time.Second)
+	most := w.grace() + closeTime
+	defer time.AfterFunc(most, w.Store.GiveUp).Stop()
+	ending, cancel := context.WithTimeout(context.WithoutCancel(ctx), most+time.Second)
 	defer cancel()
 	w.working.Wait() // by their grace time, they come to an end
 	if err := w.client.Stop(ending); err != nil {
@@ -148,13 +161,31 @@ func (w *Worker) leave(ctx context.Context) error {
 	return w.unwritten
 }
 
-func (w *Worker) config(workers *river.Workers) *river.Config {
+// grace is the longest of its services.
+func (w *Worker) grace() (d time.Duration) {
+	for _, s := range w.Services {
+		d = max(d, s.Grace)
+	}
+	return d
+}
+
+// config is how the queue is worked on; base is the context of all work.
+func (w *Worker) config(base context.Context) *river.Config {
+	h := &handler{w: w, ctx: base, of: map[string]*Service{}}
+	all := map[string]river.QueueConfig{}
+	for _, s := range w.Services {
+		for name, q := range s.queues() {
+			all[name], h.of[name] = q, s
+		}
+	}
+	workers := river.NewWorkers()
+	river.AddWorker(workers, h)
 	log := slog.New(slog.DiscardHandler)
 	if w.Log.Enabled(context.Background(), slog.LevelDebug) {
 		log = w.Log
 	}
 	return &river.Config{
-		Queues: w.queues(), Workers: workers, Logger: log,
+		Queues: all, Workers: workers, Logger: log,
 		// A job has no time of its own: what a chunk may take is the door's to know. But
 		// one without a limit would never be given to another host.
 		JobTimeout: rescueAfter, RescueStuckJobsAfter: rescueAfter, JobStuckThreshold: 24 * time.Hour,
@@ -170,8 +201,9 @@ type atOnce struct{}
 func (atOnce) NextRetry(*rivertype.JobRow) time.Time { return time.Now() }
 
 // bury frees what dead hosts have in hand, and finishes what they could not, until ctx
-// ends, or the clock of this host goes wrong.
-func (w *Worker) bury(ctx context.Context) error {
+// ends, or the clock of this host goes wrong. By the way it finds out whether the database
+// is there, for both of its pools.
+func (w *Worker) bury(ctx context.Context, queue *pgxpool.Pool) error {
 	t := time.NewTicker(buryEvery)
 	defer t.Stop()
 	for {
@@ -179,15 +211,44 @@ func (w *Worker) bury(ctx context.Context) error {
 		case <-ctx.Done():
 			return nil
 		case <-t.C:
-			if err := w.checkClock(ctx); errors.Is(err, ErrClock) {
-				return err
+			clock := w.checkClock(ctx)
+			if errors.Is(clock, ErrClock) {
+				return clock
 			}
 			// Those who have settled the last chunk of a run may be dead, too.
-			if err := errors.Join(w.Store.Bury(ctx), w.Store.Finish(ctx, "")); err != nil && ctx.Err() == nil {
+			err := errors.Join(clock, w.Store.Bury(ctx), w.Store.Finish(ctx, ""), w.tryQueue(ctx, queue))
+			if ctx.Err() != nil {
+				return nil
+			}
+			if w.beat(err); err != nil {
 				w.Log.Debug("see to what dead hosts have left: " + err.Error())
 			}
 		}
 	}
+}
+
+// tryQueue finds out whether the queue can be read by its own connections.
+func (w *Worker) tryQueue(ctx context.Context, queue *pgxpool.Pool) error {
+	ctx, cancel := context.WithTimeout(ctx, tryTime)
+	defer cancel()
+	_, err := queue.Exec(ctx, "SELECT FROM river_job LIMIT 0")
+	if err != nil {
+		return fmt.Errorf("read the queue: %w", w.Store.Explain(ctx, err))
+	}
+	return nil
+}
+
+// InHand is how many chunks of a run this host has in hand.
+func (w *Worker) InHand(run string) int {
+	w.mu.Lock()
+	c := w.crews[run]
+	w.mu.Unlock()
+	if c == nil {
+		return 0
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return len(c.errands)
 }
 
 // stop ends the work on all runs.
@@ -206,94 +267,3 @@ func (w *Worker) unwrote(err error) {
 		w.unwritten = err
 	}
 }
-
-// A handler is what the queue calls with a job.
-type handler struct {
-	river.WorkerDefaults[chunkArgs]
-	w   *Worker
-	ctx context.Context // of all work of the worker
-}
-
-// Work returns when the chunk of a job is settled, or given back.
-func (h *handler) Work(ctx context.Context, job *river.Job[chunkArgs]) error {
-	c, err := h.w.crewOf(h.ctx, job.Args.Run)
-	if err == nil {
-		err = c.errand(ctx, job)
-	}
-	switch {
-	case err == nil, errors.Is(err, ledger.ErrSettled):
-		return nil
-	case errors.Is(err, ledger.ErrNoRun):
-		return river.JobCancel(err)
-	case errors.Is(err, errHalted), errors.Is(err, ledger.ErrNotRunning):
-		return h.w.halted(ctx, job.Args.Run, err)
-	case errors.Is(err, ledger.ErrTaken):
-		return river.JobSnooze(laterTime)
-	case errors.Is(err, errStopping):
-		return river.JobSnooze(0)
-	}
-	return river.JobSnooze(soonTime)
-}
-
-// halted is how a job ends whose run is not to be worked on: who lets it go on gives its
-// chunks to the queue again. That may have happened meanwhile, and this be such a job.
-func (w *Worker) halted(ctx context.Context, run string, err error) error {
-	s, err2 := w.Store.Standing(context.WithoutCancel(ctx), run)
-	if err2 != nil || s.State == ledger.Running {
-		return river.JobSnooze(soonTime)
-	}
-	return river.JobCancel(err)
-}
-
-// crewOf is who works on a run here. It joins the run if nobody does yet.
-func (w *Worker) crewOf(ctx context.Context, run string) (*crew, error) {
-	w.mu.Lock()
-	c := w.crews[run]
-	if c == nil && w.resting {
-		w.mu.Unlock()
-		return nil, errDeaf
-	}
-	if c == nil && !w.stopping {
-		c = newCrew(w, run)
-		w.crews[run] = c
-		w.working.Go(func() {
-			c.work(ctx)
-			tired := errors.Is(c.why, errDeaf) && w.tire()
-			w.mu.Lock()
-			delete(w.crews, run)
-			w.mu.Unlock()
-			close(c.ended)
-			if tired {
-				w.rest(ctx)
-			}
-		})
-	}
-	w.mu.Unlock()
-	if c == nil {
-		return nil, errStopping
-	}
-	select {
-	case <-c.joined:
-		return c, nil
-	case <-c.ended:
-		return nil, c.why
-	}
-}
-
-// completeIn completes a job in the transaction in which its chunk is settled.
-func completeIn(ctx context.Context, tx pgx.Tx, work context.Context, job *river.Job[chunkArgs]) error {
-	_, err := river.JobCompleteTx[*riverpgxv5.Driver](valued{ctx, work}, tx, job)
-	if errors.Is(err, rivertype.ErrNotFound) {
-		return nil // somebody has removed it from the queue
-	}
-	return err
-}
-
-// valued is a context with the values of another one, which may have ended.
-type valued struct {
-	context.Context
-	values context.Context
-}
-
-// Value is that of the other context.
-func (v valued) Value(key any) any { return v.values.Value(key) }

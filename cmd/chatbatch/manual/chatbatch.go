@@ -5,8 +5,9 @@ func Environment() []Entry {
 	return []Entry{
 		{"CHATBATCH_<FLAG>", "The value of a flag that is not given: CHATBATCH_MAX_ERRORS stands for --max-errors. Empty is as good as not set."},
 		{"CHATBATCH_SECRET_KEY", "The secret key of the app. It goes before --secret-key-file."},
+		{"CHATBATCH_SECRET_KEY_<PROFILE>", "The secret key of one of the apps of chatbatch work --profiles, by the name of its profile in capitals, with _ for what is no letter or digit. It goes before its secret-key-file."},
 		{"CHATBATCH_USERSIG", "A ready signature, instead of the key."},
-		{"CREDENTIALS_DIRECTORY", "Where a systemd unit has its credentials: chatbatch_secret_key, chatbatch_limiter (as --limiter-file), chatbatch_notify_url (as --notify-url-file) and chatbatch_s3 (as --s3-credentials-file)."},
+		{"CREDENTIALS_DIRECTORY", "Where a systemd unit has its credentials: chatbatch_secret_key (chatbatch_secret_key_<profile> of each app of chatbatch work --profiles), chatbatch_limiter (as --limiter-file), chatbatch_notify_url (as --notify-url-file) and chatbatch_s3 (as --s3-credentials-file)."},
 		{"XDG_CONFIG_HOME", "Where chatbatch/config.yaml may lie; ~/.config if it is not set. CHATBATCH_CONFIG names another file."},
 		{"XDG_STATE_HOME", "Where chatbatch/runs and chatbatch/lanes are kept; ~/.local/state if it is not set."},
 		{"HOME", "Without XDG_CONFIG_HOME and XDG_STATE_HOME, the directory above those."},
