@@ -63,6 +63,9 @@ func (p *planning) group(ctx context.Context, part int) error {
 			return err
 		}
 	}
+	if err := byAccount.drain(); err != nil {
+		return err
+	}
 	for sub := range byAccount.rows {
 		if err := p.merge(ctx, byAccount, sub, open); err != nil {
 			return err

@@ -152,6 +152,9 @@ func (p *Planner) Plan(ctx context.Context, in *Input, sink Plan) (Totals, error
 	if err := pl.read(ctx, in); err != nil {
 		return pl.totals, err
 	}
+	if err := pl.spill.drain(); err != nil {
+		return pl.totals, err
+	}
 	if p.MaxBad.Exceeded(pl.totals.BadRows-pl.knownBad, pl.totals.Rows) {
 		return pl.totals, &InputError{Totals: pl.totals, Max: p.MaxBad}
 	}

@@ -59,6 +59,17 @@ func (s *spill) add(p int, num, line int64, group, account string, data []byte) 
 	return s.flush()
 }
 
+// drain ends the adding. What a spill has in memory is written, too, if it had to write
+// before, and its memory given back: grouping needs that.
+func (s *spill) drain() error {
+	if s.file == nil {
+		return nil
+	}
+	err := s.flush()
+	clear(s.bufs)
+	return err
+}
+
 // flush writes what is in memory as one extent for each partition.
 func (s *spill) flush() error {
 	if s.file == nil {

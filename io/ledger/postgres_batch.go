@@ -17,19 +17,24 @@ type pgBatch struct {
 	records map[int64]*record
 }
 
+// Which chunks, or entries, is asked with the number of their run in each row, behind an
+// OFFSET 0: so the planner cannot walk all of the run instead, which it takes for a row or
+// two when its statistics are from before the run.
 const (
 	loadChunksSQL = `SELECT p.chunk, c.entries, CASE WHEN p.chunk = ANY($3) THEN c.nums END,
 			p.sent, p.doubt, p.replays, p.calls, p.retries, p.settled IS NOT NULL, p.owner,
 			p.owner <> 0 AND EXISTS (SELECT 1 FROM chatbatch_session s JOIN chatbatch_lock k ON k.key = s.lease WHERE s.run = p.run AND s.id = p.owner),
 			c.grp, c.lo, CASE WHEN p.chunk = ANY($4) THEN c.asks END
-		FROM chatbatch_progress p JOIN chatbatch_chunk c ON c.run = p.run AND c.id = p.chunk
-		WHERE p.run = $1 AND p.chunk = ANY($2) ORDER BY p.chunk FOR UPDATE OF p`
+		FROM (SELECT $1::bigint AS run, * FROM unnest($2::bigint[]) AS t (chunk) OFFSET 0) AS u
+		JOIN chatbatch_progress p ON p.run = u.run AND p.chunk = u.chunk JOIN chatbatch_chunk c ON c.run = u.run AND c.id = u.chunk
+		ORDER BY u.chunk FOR UPDATE OF p`
 
-	loadEntriesSQL = `SELECT chunk, place, sent, doubt, calls, retries, outcome
-		FROM chatbatch_entry WHERE run = $1 AND chunk = ANY($2)
+	loadEntriesSQL = `SELECT e.chunk, e.place, e.sent, e.doubt, e.calls, e.retries, e.outcome
+		FROM (SELECT $1::bigint AS run, * FROM unnest($2::bigint[]) AS t (chunk) OFFSET 0) AS u
+		JOIN chatbatch_entry e ON e.run = u.run AND e.chunk = u.chunk
 		UNION ALL SELECT e.chunk, e.place, e.sent, e.doubt, e.calls, e.retries, e.outcome
-		FROM (SELECT DISTINCT chunk, place FROM unnest($3::bigint[], $4::bigint[]) AS u (chunk, place)) AS w
-		JOIN chatbatch_entry e ON e.run = $1 AND e.chunk = w.chunk AND e.place = w.place`
+		FROM (SELECT DISTINCT $1::bigint AS run, chunk, place FROM unnest($3::bigint[], $4::bigint[]) AS t (chunk, place) OFFSET 0) AS u
+		JOIN chatbatch_entry e ON e.run = u.run AND e.chunk = u.chunk AND e.place = u.place`
 )
 
 // needed is what the changes of a batch need, together.
@@ -223,11 +228,10 @@ func saveRecords(q *pgx.Batch, no int64, records map[int64]*record) {
 		}
 	}
 	if len(folded) > 0 {
-		q.Queue("DELETE FROM chatbatch_entry WHERE run = $1 AND chunk = ANY($2)", no, folded)
+		q.Queue(removeFoldedSQL, no, folded)
 	}
 	if len(removed.chunk) > 0 {
-		q.Queue(`DELETE FROM chatbatch_entry e USING unnest($2::bigint[], $3::bigint[]) AS u (chunk, place)
-			WHERE e.run = $1 AND e.chunk = u.chunk AND e.place = u.place`, no, removed.chunk, removed.place)
+		q.Queue(removeEntriesSQL, no, removed.chunk, removed.place)
 	}
 	if e := changed; len(e.chunk) > 0 {
 		q.Queue(saveEntriesSQL, no, e.chunk, e.place, e.sent, e.doubt, e.calls, e.retries, e.outcome)
@@ -245,9 +249,16 @@ const (
 
 	saveChunksSQL = `UPDATE chatbatch_progress p SET sent = u.sent, doubt = u.doubt, replays = u.replays, calls = u.calls,
 			retries = u.retries, settled = nullif(u.settled, 0), outcomes = u.outcomes, note = u.note, owner = u.owner
-		FROM unnest($2::bigint[], $3::bigint[], $4::bigint[], $5::bigint[], $6::bigint[], $7::bigint[], $8::bigint[], $9::bytea[], $10::bytea[], $11::bigint[])
-			AS u (chunk, sent, doubt, replays, calls, retries, settled, outcomes, note, owner)
-		WHERE p.run = $1 AND p.chunk = u.chunk`
+		FROM (SELECT $1::bigint AS run, * FROM unnest($2::bigint[], $3::bigint[], $4::bigint[], $5::bigint[], $6::bigint[], $7::bigint[], $8::bigint[],
+			$9::bytea[], $10::bytea[], $11::bigint[]) AS t (chunk, sent, doubt, replays, calls, retries, settled, outcomes, note, owner) OFFSET 0) AS u
+		WHERE p.run = u.run AND p.chunk = u.chunk`
+
+	removeFoldedSQL = `DELETE FROM chatbatch_entry e
+		USING (SELECT $1::bigint AS run, * FROM unnest($2::bigint[]) AS t (chunk) OFFSET 0) AS u WHERE e.run = u.run AND e.chunk = u.chunk`
+
+	removeEntriesSQL = `DELETE FROM chatbatch_entry e
+		USING (SELECT $1::bigint AS run, * FROM unnest($2::bigint[], $3::bigint[]) AS t (chunk, place) OFFSET 0) AS u
+		WHERE e.run = u.run AND e.chunk = u.chunk AND e.place = u.place`
 )
 
 // saveSums queues what comes to the books and the tally of a hand.

@@ -19,7 +19,7 @@ const settingsSQL = `SELECT set_config('synchronous_commit', CASE current_settin
 		ELSE current_setting('synchronous_commit') END, true),
 	set_config('idle_in_transaction_session_timeout', '10s', true),
 	set_config('enable_seqscan', 'off', true), set_config('enable_bitmapscan', 'off', true),
-	set_config('enable_hashjoin', 'off', true), set_config('enable_mergejoin', 'off', true)`
+	set_config('enable_hashjoin', 'off', true), set_config('enable_mergejoin', 'off', true), set_config('jit', 'off', true)`
 
 const beginSQL = `BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE`
 
