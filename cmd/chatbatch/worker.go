@@ -49,6 +49,7 @@ func workCommand(w world) *cobra.Command {
 	section(fs, "App and server", func(fs *pflag.FlagSet) {
 		o.addSome(fs, o.server.add, "sdkappid", "identifier", "secret-key-file", "region", "endpoint", "timeout")
 	})
+	section(fs, "Object storage", o.objects.add)
 	section(fs, "Runs", o.ledgers.add)
 	section(fs, "Pace", o.pace.add)
 	section(fs, "Retries and guards", func(fs *pflag.FlagSet) {
@@ -86,8 +87,10 @@ func (j *job) beHost(ctx context.Context, ui string) error {
 	host := &fleet.Worker{
 		Store: store, App: fleet.App{SDKAppID: conn.chat.SDKAppID, Endpoint: endpoint},
 		Workers: j.workers, Grace: j.grace, CallTime: j.timeout, Log: j.log,
-		Equip: func(_ context.Context, l *ledger.Ledger) (fleet.Gear, error) { return j.gear(conn, l) },
+		Equip:   func(_ context.Context, l *ledger.Ledger) (fleet.Gear, error) { return j.gear(conn, l) },
+		Publish: j.publishAsHost,
 	}
+	j.sweepOutgoing(ctx)
 	j.log.Info(fmt.Sprintf("working for app %d at %s", conn.chat.SDKAppID, endpoint), "ledger", store.String())
 	who := fmt.Sprintf("%s, which works for app %d", processName(), conn.chat.SDKAppID)
 	err = j.withPage(ctx, ui, who, func() error { return host.Run(ctx) })
@@ -112,26 +115,32 @@ func (j *job) shareByLedger() error {
 	return err
 }
 
+// of is a job for a run of the fleet, with options of its own: what is said of this host's
+// object storage stays the host's.
+func (j *job) of(m ledger.Meta) *job {
+	o := *j.options
+	o.s3Endpoint, o.s3Region, o.s3Style = "", "", ""
+	run := &job{options: &o, w: j.w, logs: j.logs, store: j.store, board: j.board, flags: pflag.NewFlagSet("", pflag.ContinueOnError)}
+	run.log = j.log.With("run", m.Run)
+	return run
+}
+
 // gear is what a run needs on this host.
 func (j *job) gear(conn *connection, l *ledger.Ledger) (fleet.Gear, error) {
 	m := l.Meta()
 	k, err := kindNamed(m.Kind)
-	if err == nil && isExport(m.Kind) {
-		err = fmt.Errorf("this version knows no %s by many hosts", m.Kind)
-	}
 	if err != nil {
 		return fleet.Gear{}, err
 	}
-	o := *j.options // the run's own
-	run := &job{options: &o, w: j.w, logs: j.logs, store: j.store, flags: pflag.NewFlagSet("", pflag.ContinueOnError)}
-	run.log = j.log.With("run", m.Run)
+	run := j.of(m)
+	o := run.options
 	if err := run.planAgain(m); err != nil {
 		return fleet.Gear{}, err
 	}
 	b := &begun{ledger: l, conn: conn, meter: &jobs.Meter{}}
 	say := func(text string) { run.log.Warn(text) }
 	return fleet.Gear{
-		Kind: k.make(&o, kindParts{chat: conn.chat, say: say}), Door: o.door(conn, b.meter), Session: b.session,
+		Kind: k.make(o, kindParts{chat: conn.chat, keep: l, say: say}), Door: o.door(conn, b.meter), Session: b.session,
 		Beside: func(ctx context.Context) {
 			var wg sync.WaitGroup
 			wg.Go(func() { b.note(ctx) })

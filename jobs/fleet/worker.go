@@ -26,6 +26,11 @@ const (
 	// rowChunks is how many chunks a host takes at a time of which each row is a call.
 	rowChunks = 16
 
+	// groupChunks is how many groups a host takes at a time: of each it remembers who
+	// has been seen, 3 MB for a Community of 100,000. Pages of one group go side by side
+	// all the same, as many as there are calls under way.
+	groupChunks = 32
+
 	fetchEvery = 50 * time.Millisecond // at the most, for jobs
 	buryEvery  = 2 * time.Second
 	lookEvery  = time.Second // at the state of a run
@@ -55,6 +60,10 @@ type Worker struct {
 
 	// Equip makes what a run needs to be worked on here.
 	Equip func(ctx context.Context, l *ledger.Ledger) (Gear, error)
+
+	// Publish puts what a finished run has fetched in its place. ctx ends when this host
+	// is to stop, or has not heard of the database for too long.
+	Publish func(ctx context.Context, run string) (Published, error)
 
 	mu       sync.Mutex
 	crews    map[string]*crew // under mu; by run
@@ -90,9 +99,12 @@ func (w *Worker) Run(ctx context.Context) error {
 	if err := client.Start(base); err != nil {
 		return fmt.Errorf("open the queue: %w", w.Store.Explain(ctx, err))
 	}
+	var publishing sync.WaitGroup
+	publishing.Go(func() { w.publish(ctx) })
 	w.bury(ctx)
 	w.stop(end)
 	w.working.Wait() // by their grace time, they come to an end
+	publishing.Wait()
 	ending, cancel := context.WithTimeout(context.WithoutCancel(ctx), w.Grace+rescueAfter)
 	defer cancel()
 	if err := client.Stop(ending); err != nil {
@@ -108,8 +120,9 @@ func (w *Worker) config(workers *river.Workers) *river.Config {
 	}
 	return &river.Config{
 		Queues: map[string]river.QueueConfig{
-			w.App.queue(false): {MaxWorkers: w.Workers},
-			w.App.queue(true):  {MaxWorkers: min(rowChunks, w.Workers)},
+			w.App.queue(Calls):  {MaxWorkers: w.Workers},
+			w.App.queue(Rows):   {MaxWorkers: min(rowChunks, w.Workers)},
+			w.App.queue(Groups): {MaxWorkers: min(groupChunks, w.Workers)},
 		},
 		Workers: workers, Logger: log,
 		// A job has no time of its own: what a chunk may take is the door's to know. But
