@@ -290,6 +290,7 @@ func TestFleetExportKillPublisher(t *testing.T) {
 		t.Fatal(code)
 	}
 	var calls int64
+	var killed []*process
 	for i, m := range moments {
 		m.over = make(chan struct{})
 		f.watch.Store(m)
@@ -300,6 +301,7 @@ func TestFleetExportKillPublisher(t *testing.T) {
 		_ = p.Process.Kill()
 		<-p.ended
 		close(m.over)
+		killed = append(killed, p)
 		if calls != 0 && f.come.Load() != calls {
 			t.Errorf("moment %d: got %d calls to publish what is fetched", i, f.come.Load()-calls)
 		}
@@ -325,6 +327,20 @@ func TestFleetExportKillPublisher(t *testing.T) {
 		t.Errorf("%d bytes, one host writes %d, %d more calls; manifest:\n%s\nof one host:\n%s", len(o.Body), len(table), f.come.Load()-calls, timeless(said.Body), manifest)
 	}
 	f.empty()
+
+	// What they had yet to send is removed when they come back.
+	left := func(p *process) bool {
+		dirs, _ := filepath.Glob(filepath.Join(p.Dir, "state", "chatbatch", "runs", "*", outgoingName))
+		return len(dirs) > 0
+	}
+	p := killed[len(killed)/2]
+	if !left(p) {
+		t.Error("a host that was killed while it published has left nothing")
+	}
+	again := start(t, p.Dir, p.Env[len(os.Environ()):], nil, p.Args[1:]...)
+	if !again.until(t, func() bool { return !left(p) }) {
+		t.Errorf("it ended by itself:\n%s", again.stderr.String())
+	}
 }
 
 // TestFleetExportDatabaseAway cuts the host that publishes off from the database, and not

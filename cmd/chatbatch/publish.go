@@ -66,6 +66,12 @@ func (j *job) publishAsHost(ctx context.Context, run string) (done fleet.Publish
 	if own := j.endpointOf(j.w.getenv); own != "" && own != p.endpointOf(p.w.getenv) {
 		return done, fmt.Errorf("publish %s: this host writes to the object storage at %s alone, and the run's is at %s", p.target, own, p.endpointOf(p.w.getenv))
 	}
+	switch newer, err := j.store.database.NewerAt(ctx, run, p.target); {
+	case err != nil:
+		return done, err
+	case newer != "":
+		return done, fmt.Errorf("publish %s: run %s is newer, and is there", p.target, newer)
+	}
 	if err := p.probe(ctx); err != nil {
 		return done, err
 	}
@@ -93,7 +99,7 @@ func (j *job) sweepOutgoing(ctx context.Context) {
 	for _, dir := range left {
 		run := filepath.Base(filepath.Dir(dir))
 		at, err := j.store.database.Publication(ctx, run)
-		if errors.Is(err, ledger.ErrNoRun) || err == nil && at.Publish.Over() && at.Publish != "" {
+		if err == nil && at.Publish.Over() && at.Publish != "" { // a run that is not of many hosts may be at work
 			_ = os.RemoveAll(dir) // it is looked at again next time
 			j.store.local().Vacate(run)
 		}

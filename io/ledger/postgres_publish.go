@@ -86,13 +86,13 @@ func (p *Postgres) Publication(ctx context.Context, run string) (s Publication, 
 }
 
 // Unpublished are the finished runs of an app that its hosts are to publish and nobody does
-// just now, the oldest first. What was published of others, and is still in the database
-// because somebody has died, is removed.
-func (p *Postgres) Unpublished(ctx context.Context, app string) (runs []string, err error) {
+// just now, the oldest first; failed are those that somebody could not publish. What was
+// published of others, and is still in the database because somebody has died, is removed.
+func (p *Postgres) Unpublished(ctx context.Context, app string) (runs []string, failed map[string]bool, err error) {
 	var rest []string
 	err = p.ask(ctx, func(ctx context.Context) error {
-		runs, rest = nil, nil
-		rows, err := p.pool.Query(ctx, `SELECT run, publish = 'published' FROM chatbatch_run r
+		runs, failed, rest = nil, map[string]bool{}, nil
+		rows, err := p.pool.Query(ctx, `SELECT run, publish = 'published', tries > 0 FROM chatbatch_run r
 			WHERE app = $1 AND state = 'finished' AND publish IN ('hosts', 'published') AND NOT `+heldSQL+` ORDER BY run`, app)
 		if err != nil {
 			return err
@@ -100,14 +100,14 @@ func (p *Postgres) Unpublished(ctx context.Context, app string) (runs []string, 
 		defer rows.Close()
 		for rows.Next() {
 			var run string
-			var done bool
-			if err := rows.Scan(&run, &done); err != nil {
+			var done, tried bool
+			if err := rows.Scan(&run, &done, &tried); err != nil {
 				return err
 			}
 			if done {
 				rest = append(rest, run)
 			} else {
-				runs = append(runs, run)
+				runs, failed[run] = append(runs, run), tried
 			}
 		}
 		return rows.Err()
@@ -115,11 +115,21 @@ func (p *Postgres) Unpublished(ctx context.Context, app string) (runs []string, 
 	for _, run := range rest {
 		err = errors.Join(err, p.removeKept(ctx, run))
 	}
-	return runs, p.explain(ctx, err)
+	return runs, failed, p.explain(ctx, err)
+}
+
+// NewerAt is a run that comes after another one and is published in a place; "" if there is
+// none. What came later is not to be replaced by what came before.
+func (p *Postgres) NewerAt(ctx context.Context, run, place string) (newer string, err error) {
+	err = p.ask(ctx, func(ctx context.Context) error {
+		return p.pool.QueryRow(ctx, `SELECT coalesce(max(run), '') FROM chatbatch_run
+			WHERE run > $1 AND place = $2 AND publish IN ('published', 'done')`, run, []byte(place)).Scan(&newer)
+	})
+	return newer, p.explain(ctx, err)
 }
 
 // PublishBy changes who publishes a run that is not published yet. Failures before that
-// are forgotten.
+// are forgotten: hosts that had left it to others try again.
 func (p *Postgres) PublishBy(ctx context.Context, run string, by Publish) error {
 	return p.exec(ctx, `UPDATE chatbatch_run SET publish = $2, tries = 0, tried = 0, unpublished = ''
 		WHERE run = $1 AND publish IN ('command', 'hosts')`, run, string(by))

@@ -177,12 +177,12 @@ func TestPublishing(t *testing.T) {
 	must(t, s.Finish(ctx, ""))
 	waiting := func(want ...string) {
 		t.Helper()
-		got, err := two.Unpublished(ctx, "app")
+		got, _, err := two.Unpublished(ctx, "app")
 		must(t, err)
 		diff(t, "unpublished", got, want)
 	}
 	waiting("r1")
-	if other, err := two.Unpublished(ctx, "another app"); err != nil || other != nil {
+	if other, _, err := two.Unpublished(ctx, "another app"); err != nil || other != nil {
 		t.Errorf("for another app: %v, %v", other, err)
 	}
 	if i := infoOf(t, s); i.Reported || !i.Waits() {
@@ -207,6 +207,9 @@ func TestPublishing(t *testing.T) {
 	right.by.stop()
 	pgExec(t, s.url, "UPDATE chatbatch_lock SET until = now() - interval '1 second' WHERE key LIKE 'publish-%'")
 	waiting("r1")
+	if _, failed, err := two.Unpublished(ctx, "app"); err != nil || !failed["r1"] {
+		t.Errorf("got %v, %v", failed, err)
+	}
 	next, err := two.TakePublishing(ctx, "r1", false)
 	must(t, err)
 	right.by.alive.Store(time.Now().Add(-leaseTime).UnixNano())
@@ -236,6 +239,11 @@ func TestPublishing(t *testing.T) {
 	if i := infoOf(t, s); !i.Reported {
 		t.Errorf("published, and %+v", i)
 	}
+	for run, want := range map[string]string{"r0": "r1", "r1": "", "r2": ""} {
+		if newer, err := s.NewerAt(ctx, run, "s3://b/k"); err != nil || newer != want {
+			t.Errorf("newer than %s: %q, %v", run, newer, err)
+		}
+	}
 }
 
 // Who dies between the note that it is published and the removal of the last piece leaves
@@ -250,7 +258,7 @@ func TestRestOfPublished(t *testing.T) {
 	if n := pieces(t, s); n != 3 {
 		t.Fatalf("got %d pieces", n)
 	}
-	if runs, err := s.Unpublished(ctx, "app"); err != nil || runs != nil {
+	if runs, _, err := s.Unpublished(ctx, "app"); err != nil || runs != nil {
 		t.Errorf("got %v, %v", runs, err)
 	}
 	if at, err := s.Publication(ctx, "r1"); err != nil || at.Publish != PublishDone || pieces(t, s) != 0 {
@@ -265,11 +273,11 @@ func TestPublishBy(t *testing.T) {
 	_, err := fetch(ctx, join(t, s.Postgres, time.Minute), 1, 1)
 	must(t, err)
 	must(t, s.Finish(ctx, ""))
-	if runs, err := s.Unpublished(ctx, "app"); err != nil || runs != nil {
+	if runs, _, err := s.Unpublished(ctx, "app"); err != nil || runs != nil {
 		t.Errorf("got %v, %v", runs, err)
 	}
 	must(t, s.PublishBy(ctx, "r1", PublishByHosts))
-	if runs, err := s.Unpublished(ctx, "app"); err != nil || len(runs) != 1 {
+	if runs, _, err := s.Unpublished(ctx, "app"); err != nil || len(runs) != 1 {
 		t.Errorf("got %v, %v", runs, err)
 	}
 	// A finished run is told to be done by hosts of a version that knows nothing of exports.

@@ -47,13 +47,16 @@ func (w *Worker) publish(ctx context.Context) {
 			return
 		case <-t.C:
 		}
-		runs, err := w.Store.Unpublished(ctx, w.App.name())
+		runs, failed, err := w.Store.Unpublished(ctx, w.App.name())
 		if err != nil && ctx.Err() == nil {
 			w.Log.Debug("look for what is to be published: " + err.Error())
 		}
 		left := map[string]rest{}
 		for _, run := range runs {
 			r := rests[run]
+			if !failed[run] { // or that is forgotten
+				r = rest{}
+			}
 			if ctx.Err() == nil && time.Now().After(r.until) {
 				r = w.publishOne(ctx, run, r)
 			}
