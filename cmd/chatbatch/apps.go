@@ -196,6 +196,7 @@ func (j *job) serve(ctx context.Context, host *fleet.Worker) (free func(), err e
 				}
 				return g, err
 			},
+			Publish: a.publishAsHost,
 		})
 	}
 	return free, nil

@@ -261,7 +261,11 @@ func (j *job) checkApp(m ledger.Meta) error {
 	if configured == "" || configured == app || strings.HasPrefix(m.Endpoint, simEndpoint) {
 		return nil
 	}
-	if from := originOf(j.flags.Lookup("secret-key-file")); from != originProfile && from != originConfig {
+	key := j.flags.Lookup("secret-key-file")
+	if key == nil {
+		return nil // none is needed
+	}
+	if from := originOf(key); from != originProfile && from != originConfig {
 		return nil // the key is not of the file
 	}
 	advice := "give its key by --secret-key-file"

@@ -217,9 +217,15 @@ func (j *job) lockTarget(ctx, until context.Context) (unlock func(), err error) 
 	}
 	sum := sha256.Sum256([]byte("output\n" + real(j.target)))
 	key := hex.EncodeToString(sum[:])
-	unlock, err = j.store.local().Lock(ctx, key, false)
+	var locks interface {
+		Lock(ctx context.Context, key string, wait bool) (unlock func(), err error)
+	} = j.store.local()
+	if j.store.database != nil && object.Is(j.target) { // hosts that share a database write objects side by side
+		locks = j.store.database
+	}
+	unlock, err = locks.Lock(ctx, key, false)
 	if errors.Is(err, ledger.ErrLocked) {
-		unlock, err = j.store.local().Lock(until, key, true)
+		unlock, err = locks.Lock(until, key, true)
 	}
 	return unlock, err
 }
@@ -285,23 +291,29 @@ func (j *job) publish(ctx, until context.Context, l *ledger.Ledger) (string, err
 	if where == stdoutName {
 		where = "stdout"
 	}
-	return fmt.Sprintf("export: %s: %s", where, done.Text()), nil
+	return fmt.Sprintf(exportedPrefix+"%s: %s", where, done.Text()), nil
 }
+
+// exportedPrefix begins what is said of an export that was published.
+const (
+	exportedPrefix   = "export: "
+	nothingPublished = "nothing was published"
+)
 
 // unpublished is what is to be said of an export whose table was not put in its place:
 // that is not always an error.
 func (j *job) unpublished(run, planned string, f export.Format, err error) (string, error) {
 	if nothing, ok := errors.AsType[*jobs.NothingError](err); ok {
 		j.log.Error(nothing.Error())
-		return "export: nothing was published", nil
+		return exportedPrefix + nothingPublished, nil
 	}
 	if errors.Is(err, ledger.ErrDropped) {
 		// A process was killed between that and its last words. If another file is
 		// wanted now, there is nothing left to make it of.
-		return fmt.Sprintf("export: it was published before, as %s", planned), nil
+		return fmt.Sprintf(exportedPrefix+"it was published before, as %s", planned), nil
 	}
 	if row, ok := errors.AsType[*export.RowError](err); ok && f.Kind == export.XLSX {
-		return "", fmt.Errorf("%w. What was fetched is kept; as CSV it can be written: chatbatch resume %s -o FILE.csv", row, run)
+		return "", fmt.Errorf("%w. What was fetched is kept; as CSV it can be written: %s", row, j.elsewhereCommand(run, "FILE.csv"))
 	}
 	return "", err
 }

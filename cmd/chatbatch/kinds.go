@@ -9,6 +9,7 @@ import (
 	"chatbatch/io/chat"
 	"chatbatch/io/roster"
 	"chatbatch/jobs"
+	"chatbatch/jobs/fleet"
 )
 
 // A kindOf says how a kind is opened and made. This is the table that a new
@@ -20,6 +21,8 @@ type kindOf struct {
 	flags func(*options, *pflag.FlagSet) // that other kinds may not have
 	plan  []string                       // those of them that change the plan
 	rows  bool                           // each row is a call of its own
+	// each row is a group, of which all members are fetched
+	groups bool
 }
 
 // kindParts are what a kind is made of, beside the options. A kind that only plans
@@ -45,15 +48,26 @@ func kinds() map[string]kindOf {
 			make: func(o *options, p kindParts) jobs.Kind { return jobs.SetUnread(p.chat, o.checkGroups, p.say) },
 		},
 		"export members": {
-			api: chat.CommandGroupMembers, open: jobs.OpenGroups, flags: (*options).addMembersFlags, plan: append(exportPlan(),
+			api: chat.CommandGroupMembers, open: jobs.OpenGroups, groups: true, flags: (*options).addMembersFlags, plan: append(exportPlan(),
 				"fields", "roles", "custom-fields", "page-size", "all-groups", "group-type"),
 			make: func(o *options, p kindParts) jobs.Kind { return jobs.ExportMembers(p.chat, p.keep, o.membersOptions()) },
 		},
 		"export online": {
-			api: chat.CommandGetMembers, open: jobs.OpenGroups, flags: (*options).addOnlineFlags, plan: append(exportPlan(), "mark"),
+			api: chat.CommandGetMembers, open: jobs.OpenGroups, groups: true, flags: (*options).addOnlineFlags, plan: append(exportPlan(), "mark"),
 			make: func(o *options, p kindParts) jobs.Kind { return jobs.ExportOnline(p.chat, p.keep, chat.Mark(o.mark)) },
 		},
 	}
+}
+
+// sort is what the chunks of a run of this kind are.
+func (k kindOf) sort() fleet.Sort {
+	switch {
+	case k.rows:
+		return fleet.Rows
+	case k.groups:
+		return fleet.Groups
+	}
+	return fleet.Calls
 }
 
 // kindNamed returns the kind of a run that may have been made by another version.

@@ -209,6 +209,9 @@ func (j *job) probe(ctx context.Context) error {
 	return nil
 }
 
+// outgoingName is the directory of a run with what is to be sent.
+const outgoingName = "outgoing"
+
 // An outgoing is an export on its way to be an object: it is written into the
 // directory of its run, whole, and sent from there.
 type outgoing struct {
@@ -221,7 +224,7 @@ type outgoing struct {
 // outgoing changes a publication to go to an object, if that is where it is to go. What
 // a killed process left of such a one is removed, and its upload given up.
 func (j *job) outgoing(ctx context.Context, run string, p *jobs.Publication) (*outgoing, error) {
-	o := &outgoing{job: j, run: run, dir: filepath.Join(j.store.Path(run), "outgoing"), on: object.Is(j.target)}
+	o := &outgoing{job: j, run: run, dir: filepath.Join(j.store.Path(run), outgoingName), on: object.Is(j.target)}
 	o.remove()
 	if _, err := os.Stat(o.note()); err == nil {
 		if store, err := j.openStore(ctx, j.w.getenv); err == nil {
@@ -270,7 +273,7 @@ func (o *outgoing) send(ctx context.Context, f export.Format, done jobs.Publishe
 		case err != nil && ctx.Err() != nil:
 			return context.Cause(ctx)
 		case err != nil:
-			return fmt.Errorf("publish %s: %w. What was fetched is kept; it can go elsewhere: chatbatch resume %s -o FILE", u.name, err, o.run)
+			return fmt.Errorf("publish %s: %w. What was fetched is kept; it can go elsewhere: %s", u.name, err, j.elsewhereCommand(o.run, "FILE"))
 		}
 	}
 	return nil

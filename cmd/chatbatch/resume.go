@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"chatbatch/io/ledger"
+	"chatbatch/io/object"
 	"chatbatch/jobs"
 )
 
@@ -70,7 +71,7 @@ func (j *job) resume(ctx context.Context, args []string, wait bool) error {
 	}
 	if shared, err := j.store.isShared(ctx, meta.Run); shared || err != nil {
 		if err == nil {
-			err = j.release(ctx, meta, wait)
+			err = j.resumeShared(ctx, meta, wait)
 		}
 		return err
 	}
@@ -108,6 +109,30 @@ func (j *job) resume(ctx context.Context, args []string, wait bool) error {
 	}
 	defer l.Close()
 	return j.work(ctx, &begun{ledger: l, conn: conn, meter: &jobs.Meter{}, unlock: unlock})
+}
+
+// resumeShared gives a run to many hosts again, and follows it with wait. Of an export that
+// has ended it publishes what there is.
+func (j *job) resumeShared(ctx context.Context, m ledger.Meta, wait bool) error {
+	if !isExport(m.Kind) && j.instead == "" {
+		return j.release(ctx, m, wait)
+	}
+	if err := j.planAgain(m); err != nil {
+		return err
+	}
+	switch err := j.checkInstead(m.Kind); {
+	case err != nil:
+		return err
+	case j.instead != "" && !wait:
+		return usage("-o goes with --wait: the export is written by the command that waits for it")
+	}
+	if object.Is(j.instead) {
+		if err := j.probe(ctx); err != nil {
+			return err
+		}
+	}
+	j.prog = j.board.add("resume "+m.Run, j.logs)
+	return j.release(ctx, m, wait)
 }
 
 // endedMeanwhile is the end of a command that has waited for a run, which another

@@ -99,8 +99,23 @@ func runsShowCommand(w world) *cobra.Command {
 			return err
 		}
 		defer l.Close()
-		return errors.Join(show(ctx, w.stdout, l, w), showPace(ctx, w.stdout, l, w))
+		return errors.Join(show(ctx, w.stdout, l, w), showPace(ctx, w.stdout, l, w), showPublication(ctx, w, s, l.Meta()))
 	})
+}
+
+// showPublication prints how the publication of an export of many hosts stands.
+func showPublication(ctx context.Context, w world, s shelf, m ledger.Meta) error {
+	if s.database == nil || !isExport(m.Kind) {
+		return nil
+	}
+	at, err := s.database.Publication(ctx, m.Run)
+	if err != nil {
+		return err
+	}
+	if text := publication(at, m, s.flag); text != "" {
+		_, err = fmt.Fprintln(w.stdout, "publish: "+text)
+	}
+	return err
 }
 
 func runsPruneCommand(w world) *cobra.Command {

@@ -90,8 +90,6 @@ func scheduleOf(e *jobEntry, w when, zone string) (*fleet.Schedule, error) {
 		return nil, fmt.Errorf("cron is missing, e.g. %q: at 3:00 each day", "0 3 * * *")
 	case err != nil:
 		return nil, fmt.Errorf("submit: %q is neither true nor false", w.submit)
-	case submit && isExport(e.kind):
-		return nil, fmt.Errorf("submit: exports are not done by many hosts; without it, the host that takes a tick does it")
 	case e.input == "-":
 		return nil, fmt.Errorf("input: - is no file that is there at each tick")
 	}

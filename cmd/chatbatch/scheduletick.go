@@ -13,6 +13,7 @@ import (
 
 	"chatbatch/io/ledger"
 	"chatbatch/io/notify"
+	"chatbatch/io/object"
 	"chatbatch/jobs/fleet"
 )
 
@@ -71,13 +72,14 @@ func (m *member) tick(ctx context.Context, s *fleet.Schedule, run string) error 
 	}
 	m.ifLocked = "wait" // a host that seems to be dead may have it for some seconds
 	meta, err := m.resumable(ctx, []string{run})
-	switch {
-	case err != nil:
+	if err != nil {
 		return m.endedMeanwhile(ctx, run)
-	case s.Submit:
-		return m.followAgain(ctx, meta)
-	case m.format == "": // the file lies where it does on this host; its format is by its name
+	}
+	if m.format == "" && !(s.Submit && object.Is(m.target)) { // the file lies where it does on this host; its format is by its name
 		m.instead = m.target
+	}
+	if s.Submit {
+		return m.followAgain(ctx, meta)
 	}
 	return m.resume(ctx, []string{run}, false)
 }

@@ -14,6 +14,7 @@ import (
 
 	"chatbatch/io/chat"
 	"chatbatch/io/ledger"
+	"chatbatch/io/object"
 	"chatbatch/jobs/fleet"
 )
 
@@ -43,14 +44,27 @@ func submitCommand(w world) *cobra.Command {
 			submitKind(w, "unread set", "FILE", "Set the unread counts that a file names, on many hosts"),
 		),
 		submitRetry(w),
-		&cobra.Command{
-			Use: "export", Hidden: true, DisableFlagParsing: true,
-			RunE: func(*cobra.Command, []string) error {
-				return usage("exports are not done by many hosts: chatbatch export keeps its run in the database of --ledger, too, and any host goes on with it")
-			},
-		},
+		family(
+			&cobra.Command{Use: "export", Short: "Export the members of groups, or who is online in them, by many hosts"},
+			submitKind(w, "export members", "GROUPS", "Export the profiles of the members of groups, by many hosts"),
+			submitKind(w, "export online", "GROUPS", "Export who is online in audio-video groups, by many hosts"),
+		),
 	)
 }
+
+const submitExportHelp = `
+
+What the hosts fetch is kept in the database until it is published, once, in the order of
+the input and with its manifest: the file is the one that a single host would write. An
+object (-o s3://BUCKET/KEY) is written by one of the hosts when the last group is settled;
+the keys of the store are theirs. A file on disk, or -o - for stdout, is written by the
+command that waits, on its own host: this one with --wait, or chatbatch resume RUN --wait,
+whenever that is, with another -o, too.`
+
+const submitListHelp = `
+
+--all-groups lists the groups of the app here, before the run is given to the hosts; that
+takes the credentials of the app, and calls of the budget that the hosts share.`
 
 func submitKind(w world, kind, arg, short string) *cobra.Command {
 	o := &options{}
@@ -58,35 +72,57 @@ func submitKind(w world, kind, arg, short string) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   kind[strings.LastIndex(kind, " ")+1:] + " " + arg,
 		Short: short,
-		Long:  short + ".\n\n" + submitHelp + "\n\n" + exitHelp,
+		Long:  short + ".\n\n" + submitHelpOf(kind) + "\n\n" + exitHelp,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			j, err := newJob(cmd, o, w)
 			if err != nil {
 				return err
 			}
 			j.onlooker = true
-			if len(args) != 1 {
+			if len(args) != 1 && (len(args) > 0 || !o.allGroups) {
 				return usage("give one %s, a file or - for stdin; see: %s --help", arg, cmd.CommandPath())
 			}
-			return j.bounded(cmd.Context(), func(ctx context.Context) error { return j.submit(ctx, kind, args[0], wait) })
+			return j.bounded(cmd.Context(), func(ctx context.Context) error {
+				return j.submit(ctx, kind, strings.Join(args, ""), wait)
+			})
 		},
 	}
 	fs := cmd.Flags()
 	fs.SortFlags = false
+	lists := kind == "export members"
+	var listing []string // flags of those who list groups
+	if lists {
+		listing = []string{"secret-key-file", "timeout"}
+	}
 	section(fs, "App and server", func(fs *pflag.FlagSet) {
-		o.addSome(fs, o.server.add, "sdkappid", "identifier", "region", "endpoint")
+		o.addSome(fs, o.server.add, append([]string{"sdkappid", "identifier", "region", "endpoint"}, listing...)...)
 	})
 	section(fs, "Input and plan", func(fs *pflag.FlagSet) { o.addKind(kinds()[kind], fs) })
+	section(fs, "Object storage", o.objects.add)
+	if lists {
+		section(fs, "Pace of --all-groups", o.pace.add)
+	} else {
+		o.addSome(fs, o.pace.add) // none: they are the hosts'
+	}
 	section(fs, "Guards", func(fs *pflag.FlagSet) { o.addSome(fs, o.care.add, "max-errors") })
 	section(fs, "Runs", o.runs.add)
 	section(fs, "Many hosts", func(fs *pflag.FlagSet) { addWait(fs, &wait) })
 	section(fs, "Output and log", o.output.add)
-	o.addSome(fs, o.pace.add)           // none: they are the hosts'
 	setDefault(fs, "if-locked", "wait") // who plans it is done soon
 	if kinds()[kind].rows {
 		setDefault(fs, "chunk-size", fmt.Sprint(submitChunk))
 	}
 	return cmd
+}
+
+func submitHelpOf(kind string) string {
+	switch kind {
+	case "export members":
+		return submitHelp + submitExportHelp + submitListHelp
+	case "export online":
+		return submitHelp + submitExportHelp
+	}
+	return submitHelp
 }
 
 func addWait(fs *pflag.FlagSet, wait *bool) {
@@ -112,7 +148,10 @@ func setDefault(fs *pflag.FlagSet, name, text string) {
 // submit plans a run of a kind over an input and gives it to the hosts, unless this very
 // command has done so and the run has not ended.
 func (j *job) submit(ctx context.Context, kind, name string, wait bool) error {
-	j.prog = j.board.add(doing("submit "+kind, name), j.logs)
+	if err := j.checkSubmitted(kind, name, wait); err != nil {
+		return err
+	}
+	j.prog = j.board.add(doing("submit "+kind, cmp.Or(name, "--all-groups")), j.logs)
 	if j.dryRun {
 		return j.planOnly(ctx, kind, name)
 	}
@@ -123,10 +162,11 @@ func (j *job) submit(ctx context.Context, kind, name string, wait bool) error {
 	if err != nil {
 		return err
 	}
-	conn, err := j.elsewhere(endpoint)
+	conn, end, err := j.submitter(ctx, kind, endpoint)
 	if err != nil {
 		return err
 	}
+	defer end()
 	return j.give(ctx, kind, conn, j.opener(name, conn), wait)
 }
 
@@ -155,6 +195,42 @@ func (j *job) give(ctx context.Context, kind string, conn *connection, input ope
 // errNoDatabase is how a command ends that is of many hosts, and has no database.
 func errNoDatabase() error {
 	return usage("runs of many hosts are kept in a database: name it by --ledger postgres://user@host/db, or by --ledger-file")
+}
+
+// checkSubmitted refuses an export that cannot be done by many hosts.
+func (j *job) checkSubmitted(kind, name string, wait bool) error {
+	if err := j.checkExport(kind, name); err != nil {
+		return err
+	}
+	return j.checkSubmittedOutput(wait)
+}
+
+// checkSubmittedOutput refuses an output where the hosts cannot write, and nobody waits.
+func (j *job) checkSubmittedOutput(wait bool) error {
+	switch {
+	case j.target == stdoutName && !wait && !j.dryRun:
+		return usage("-o - goes with --wait: the export is written by the command that waits for it")
+	case object.Is(j.target) && j.endpointOf(j.w.getenv) == "":
+		return usage("say where the object storage is, for the hosts that write there: --s3-endpoint, e.g. https://cos.ap-singapore.myqcloud.com")
+	}
+	return nil
+}
+
+// submitter is a connection for who plans a run. It is one that makes calls only where
+// groups are to be listed.
+func (j *job) submitter(ctx context.Context, kind, endpoint string) (conn *connection, end func(), err error) {
+	if !j.allGroups {
+		conn, err = j.elsewhere(endpoint)
+		return conn, func() {}, err
+	}
+	if err := j.shareByLedger(); err != nil {
+		return nil, nil, err
+	}
+	conn, err = j.connect(ctx, doing("submit "+kind, "--all-groups"), endpoint)
+	if err != nil {
+		return nil, nil, err
+	}
+	return conn, func() { _ = conn.close() }, nil
 }
 
 // elsewhere is the connection of those who will work on a run: this command makes none.
@@ -187,7 +263,7 @@ func (j *job) submitted(ctx context.Context, m ledger.Meta, src *source) (ledger
 				return i.Meta, nil
 			}
 		}
-		if !src.temp {
+		if !src.temp && src.list == nil {
 			j.sayChanged(m, all)
 		}
 	}
@@ -223,7 +299,7 @@ func (j *job) release(ctx context.Context, m ledger.Meta, wait bool) error {
 		return err
 	}
 	if wait {
-		if !j.json {
+		if !j.json && cmp.Or(j.instead, m.Options["output"]) != stdoutName {
 			fmt.Fprintln(j.w.stdout, m.Run)
 		}
 		return j.follow(ctx, m)
@@ -233,11 +309,14 @@ func (j *job) release(ctx context.Context, m ledger.Meta, wait bool) error {
 
 // giveOut gives the run to the hosts unless they have it, or it is finished.
 func (j *job) giveOut(ctx context.Context, m ledger.Meta, wait bool) error {
-	released, err := fleet.Release(ctx, j.store.database, m, kinds()[m.Kind].rows, ledger.Orders{MaxErrors: j.maxErrors, Waited: wait})
+	o := ledger.Orders{MaxErrors: j.maxErrors, Waited: wait, Publish: j.publisher(m)}
+	released, err := fleet.Release(ctx, j.store.database, m, kinds()[m.Kind].sort(), o)
 	switch {
 	case isFinished(err) && !wait:
 		j.log.Info("run " + m.Run + " has ended")
-		return j.store.database.Reported(ctx, m.Run)
+		return errors.Join(j.store.database.PublishBy(ctx, m.Run, o.Publish), j.store.database.Reported(ctx, m.Run))
+	case isFinished(err) && j.instead != "":
+		return j.store.database.PublishBy(ctx, m.Run, o.Publish)
 	case isFinished(err):
 		return nil
 	case err != nil:
@@ -249,6 +328,9 @@ func (j *job) giveOut(ctx context.Context, m ledger.Meta, wait bool) error {
 		if wait {
 			err = j.store.database.Wait(ctx, m.Run)
 		}
+		if j.instead != "" {
+			err = errors.Join(err, j.store.database.PublishBy(ctx, m.Run, o.Publish))
+		}
 	}
 	// If all its rows are bad, there is nothing for them to do.
 	return errors.Join(err, j.store.database.Finish(ctx, m.Run))
@@ -258,8 +340,12 @@ func (j *job) giveOut(ctx context.Context, m ledger.Meta, wait bool) error {
 func (j *job) sayGiven(ctx context.Context, m ledger.Meta) error {
 	if !j.quiet {
 		flags := storeFlags(j.runsDir != "", j.store)
-		fmt.Fprintf(j.w.stderr, "follow: chatbatch resume %[1]s --wait%[2]s\nlook:   chatbatch runs show %[1]s%[2]s\nstop:   chatbatch pause %[1]s%[3]s\n",
-			m.Run, flags, j.store.flag)
+		follow := "follow: "
+		if j.publisher(m) == ledger.PublishByCommand { // only who follows it has the file
+			follow = "publish:"
+		}
+		fmt.Fprintf(j.w.stderr, "%[4]s chatbatch resume %[1]s --wait%[2]s\nlook:    chatbatch runs show %[1]s%[2]s\nstop:    chatbatch pause %[1]s%[3]s\n",
+			m.Run, flags, j.store.flag, follow)
 	}
 	if !j.json {
 		_, err := fmt.Fprintln(j.w.stdout, m.Run)

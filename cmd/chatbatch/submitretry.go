@@ -25,7 +25,8 @@ it to the hosts that work for its app: all of them, or those of some classes
 (--class offline_or_absent).
 
 It is the same kind of run on the same app, with the options that made the earlier plan.
-No credentials are needed here. The earlier run stays as it is.
+No credentials are needed here. The earlier run stays as it is. An export goes to another
+file (-o): of its failed groups alone.
 
 The same command submits once: given again, it names the run that is under way.
 
@@ -45,7 +46,9 @@ The same command submits once: given again, it names the run that is under way.
 	section(fs, "Input and plan", func(fs *pflag.FlagSet) {
 		fs.StringSliceVar(&classes, "class", nil, "rows that failed with this class only (several: a,b)")
 		fs.StringVar(&o.maxBadRows, "max-bad-rows", "10%", "refuse more new bad rows than this: 100 or 10%")
+		fs.StringVarP(&o.target, "output", "o", "", "file of an export (required for one); - is stdout")
 	})
+	section(fs, "Object storage", o.objects.add)
 	section(fs, "Guards", func(fs *pflag.FlagSet) { o.addSome(fs, o.care.add, "max-errors") })
 	section(fs, "Runs", o.runs.add)
 	section(fs, "Many hosts", func(fs *pflag.FlagSet) { addWait(fs, &wait) })
@@ -71,13 +74,13 @@ func (j *job) submitFailed(ctx context.Context, run string, classes []string, wa
 	}
 	defer earlier.Close()
 	m := earlier.Meta()
-	switch {
-	case isExport(m.Kind):
-		return usage("exports are not done by many hosts: chatbatch retry %s -o FILE does it on this one", run)
-	case strings.HasPrefix(m.Endpoint, simEndpoint):
+	if strings.HasPrefix(m.Endpoint, simEndpoint) {
 		return usage("run %s was one on the simulator in its process: no host can work on it", run)
 	}
-	if err := j.planAgain(m); err != nil {
+	if err := j.retryOptions(ctx, m); err != nil {
+		return err
+	}
+	if err := j.checkSubmittedOutput(wait); err != nil {
 		return err
 	}
 	if k := kinds()[m.Kind]; k.rows && j.chunkSize > submitChunk { // it was one host's
@@ -85,7 +88,6 @@ func (j *job) submitFailed(ctx context.Context, run string, classes []string, wa
 			return err
 		}
 	}
-	j.sdkAppID, j.identifier = m.SDKAppID, m.Identifier
 	conn, err := j.elsewhere(m.Endpoint)
 	if err != nil {
 		return err

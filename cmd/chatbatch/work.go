@@ -154,8 +154,12 @@ func (j *job) books(until context.Context, l *ledger.Ledger) (ledger.Summary, er
 	}
 	var published string
 	if isExport(l.Meta().Kind) && l.State() == ledger.Finished {
+		publish := j.publish
+		if j.shared {
+			publish = j.publishShared
+		}
 		var err error
-		if published, err = j.publish(ctx, until, l); err != nil {
+		if published, err = publish(ctx, until, l); err != nil {
 			return ledger.Summary{}, err
 		}
 	}
@@ -190,7 +194,7 @@ func (j *job) books(until context.Context, l *ledger.Ledger) (ledger.Summary, er
 			return sum, fmt.Errorf("print summary: %w", err)
 		}
 	}
-	if published != "" {
+	if published != "" && !j.shared {
 		// People's data lies in one place. Before the run counts as done: who is
 		// killed in between comes back for it.
 		if err := l.DropKept(ctx); err != nil {
@@ -267,13 +271,13 @@ func nextStep(store shelf, shared, named bool, target string, m ledger.Meta, s l
 	case s.Failed == s.ByClass[jobs.ClassBadRow]:
 		failed, _, _ := report.Files(store.Path(m.Run), m.Format)
 		return report.Next{Say: "mend the bad rows in " + quoted(failed) + ", and run it:", Command: "chatbatch " + m.Kind + " FILE"}
-	case shared && !isExport(m.Kind):
+	case shared:
 		command = "chatbatch submit retry " + m.Run
 	default:
 		command = "chatbatch retry " + m.Run
-		if isExport(m.Kind) {
-			command += " -o " + quoted(retryName(target))
-		}
+	}
+	if s.State == ledger.Finished && isExport(m.Kind) {
+		command += " -o " + quoted(retryName(target))
 	}
 	return report.Next{Command: command + storeFlags(named, store)}
 }

@@ -72,6 +72,7 @@ func (o *options) addWork(fs *pflag.FlagSet, page *showing, profiles *[]string) 
 		o.addSome(fs, o.server.add, "sdkappid", "identifier", "secret-key-file", "region", "endpoint", "timeout")
 		fs.StringSliceVar(profiles, keyProfiles, nil, "work for several apps, each a profile of the configuration file: a,b or all")
 	})
+	section(fs, "Object storage", o.objects.add)
 	section(fs, "Runs", o.ledgers.add)
 	section(fs, "Pace", o.pace.add)
 	section(fs, "Retries and guards", func(fs *pflag.FlagSet) {
@@ -103,6 +104,7 @@ func (j *job) beHost(ctx context.Context, ui string) error {
 	if err := j.shareByLedger(); err != nil { // for the page
 		return err
 	}
+	j.sweepOutgoing(ctx)
 	var apps []string
 	for _, s := range host.Services {
 		s.Log.Info(fmt.Sprintf("working for app %d at %s", s.App.SDKAppID, s.App.Endpoint), "ledger", store.String())
@@ -134,26 +136,32 @@ func (j *job) shareByLedger() error {
 	return err
 }
 
+// of is a job for a run of the fleet, with options of its own: what is said of this host's
+// object storage stays the host's.
+func (j *job) of(m ledger.Meta) *job {
+	o := *j.options
+	o.s3Endpoint, o.s3Region, o.s3Style = "", "", ""
+	run := &job{options: &o, w: j.w, logs: j.logs, store: j.store, board: j.board, flags: pflag.NewFlagSet("", pflag.ContinueOnError)}
+	run.log = j.log.With("run", m.Run)
+	return run
+}
+
 // gear is what a run needs on this host.
 func (j *job) gear(conn *connection, l *ledger.Ledger) (fleet.Gear, error) {
 	m := l.Meta()
 	k, err := kindNamed(m.Kind)
-	if err == nil && isExport(m.Kind) {
-		err = fmt.Errorf("this version knows no %s by many hosts", m.Kind)
-	}
 	if err != nil {
 		return fleet.Gear{}, err
 	}
-	o := *j.options // the run's own
-	run := &job{options: &o, w: j.w, logs: j.logs, store: j.store, flags: pflag.NewFlagSet("", pflag.ContinueOnError)}
-	run.log = j.log.With("run", m.Run)
+	run := j.of(m)
+	o := run.options
 	if err := run.planAgain(m); err != nil {
 		return fleet.Gear{}, err
 	}
 	b := &begun{ledger: l, conn: conn, meter: &jobs.Meter{}}
 	say := func(text string) { run.log.Warn(text) }
 	return fleet.Gear{
-		Kind: k.make(&o, kindParts{chat: conn.chat, say: say}), Door: o.door(conn, b.meter), Session: b.session,
+		Kind: k.make(o, kindParts{chat: conn.chat, keep: l, say: say}), Door: o.door(conn, b.meter), Session: b.session,
 		Beside: func(ctx context.Context) {
 			var wg sync.WaitGroup
 			wg.Go(func() { b.note(ctx) })

@@ -155,7 +155,9 @@ func (d *pgRun) save(q *pgx.Batch, b *batch) {
 		for _, k := range b.keeps {
 			ids, data = append(ids, k.id), append(data, k.data)
 		}
-		q.Queue("INSERT INTO chatbatch_kept (run, id, data) SELECT $1, * FROM unnest($2::bigint[], $3::bytea[])", no, ids, data)
+		// People's data must not come behind the removal of the rest. (Nothing needs it then.)
+		q.Queue(`INSERT INTO chatbatch_kept (run, id, data) SELECT $1, * FROM unnest($2::bigint[], $3::bytea[])
+			WHERE EXISTS (SELECT 1 FROM chatbatch_run WHERE no = $1 AND NOT dropped)`, no, ids, data)
 	}
 	now := time.Now().UnixMilli()
 	if b.begun != 0 {

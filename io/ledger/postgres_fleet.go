@@ -50,6 +50,9 @@ func (p *Postgres) Standing(ctx context.Context, run string) (s Standing, err er
 type Orders struct {
 	MaxErrors string // failed rows beyond which it is stopped; "": no bound
 	Waited    bool   // somebody waits for its end, to make its reports
+
+	Publish Publish // of what it fetches
+	App     string  // whose hosts publish it, if they do
 }
 
 // Release gives a planned run to the hosts: it is Running from now on, and has orders.
@@ -105,7 +108,8 @@ func (d *pgRun) release(ctx context.Context, tx *pgTx, o Orders, enqueue func(ct
 		after = open[len(open)-1]
 	}
 	tx.last.Queue(`UPDATE chatbatch_run SET state = 'running', told = false, fleet = fleet + 1, why = '', max_errors = $2, waited = $3,
-		known = false, canary = 0 WHERE no = $1`, d.no, o.MaxErrors, o.Waited)
+		known = false, canary = 0, publish = $4, app = $5, tries = 0, tried = 0, unpublished = '' WHERE no = $1`,
+		d.no, o.MaxErrors, o.Waited, string(o.Publish), o.App)
 	// What took long must not have cost the lock.
 	tx.last.Queue(beatSQL, d.by.key, d.by.holder, d.by.length.Microseconds())
 	return true, nil

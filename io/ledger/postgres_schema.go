@@ -15,7 +15,7 @@ import (
 const formName = "chatbatch ledger v"
 
 // forms make the tables and bring them up to date: forms()[i] makes form i+1 of form i.
-func forms() []string { return []string{formOne, formTwo, formThree} }
+func forms() []string { return []string{formOne, formTwo, formThree, formFour} }
 
 // formOne has all runs in the same tables. Texts that came from outside are bytes: a
 // group may have any, and a database another encoding. What hosts add to while they

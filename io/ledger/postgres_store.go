@@ -40,10 +40,15 @@ func (p *Postgres) Create(ctx context.Context, m Meta) (*Ledger, error) {
 // takeHand gives d a number that no other who works on the run has or had.
 func (d *pgRun) takeHand(ctx context.Context) error {
 	return d.p.durably(ctx, d.by, askTime, func(ctx context.Context, tx *pgTx) error {
-		return tx.begin(ctx, func(q *pgx.Batch) {
+		var hand int64
+		err := tx.begin(ctx, func(q *pgx.Batch) {
 			q.Queue(`UPDATE chatbatch_run SET hands = hands + 1 WHERE no = $1 RETURNING hands`, d.no).
-				QueryRow(func(row pgx.Row) error { return row.Scan(&d.hand) })
+				QueryRow(func(row pgx.Row) error { return row.Scan(&hand) })
 		})
+		if err == nil { // not one that is told, and not taken, when an earlier try turns out to have been made
+			d.hand = hand
+		}
+		return err
 	})
 }
 
@@ -92,7 +97,7 @@ func (p *Postgres) OpenRead(ctx context.Context, run string) (*Ledger, error) {
 	var state string
 	var dropped bool
 	err := p.ask(ctx, func(ctx context.Context) error {
-		return p.readers.QueryRow(ctx, "SELECT no, meta, sum, state, told, dropped FROM chatbatch_run WHERE run = $1", run).
+		return p.readers.QueryRow(ctx, "SELECT no, meta, sum, state, "+reportedSQL+", dropped FROM chatbatch_run r WHERE run = $1", run).
 			Scan(&d.no, &text, &sum, &state, &l.told, &dropped)
 	})
 	if errors.Is(err, pgx.ErrNoRows) {
@@ -157,7 +162,7 @@ func (s *sums) dest(state *string) []any {
 func (p *Postgres) List(ctx context.Context) (list []Info, err error) {
 	err = p.ask(ctx, func(ctx context.Context) error {
 		list = nil
-		rows, err := p.readers.Query(ctx, "SELECT r.run, r.meta, r.sum, r.told, "+sumsSQL+" ORDER BY r.run")
+		rows, err := p.readers.Query(ctx, "SELECT r.run, r.meta, r.sum, "+reportedSQL+", "+sumsSQL+" ORDER BY r.run")
 		if err != nil {
 			return err
 		}
@@ -215,20 +220,29 @@ func (p *Postgres) Find(ctx context.Context, list []Info, key string) (string, e
 	return find(ctx, list, key, keyOf, p.Remove)
 }
 
+// removableSQL also says whether a run is in the hands of hosts, or of one who publishes it.
+// Those who have yet to leave a run that was stopped might put something behind it.
+const removableSQL = `SELECT no, key, state = 'running' AND fleet > 0 OR ` + heldSQL + ` OR EXISTS (SELECT 1 FROM chatbatch_session s
+		JOIN chatbatch_lock k ON k.key = s.lease WHERE s.run = r.no)
+	FROM chatbatch_run r WHERE run = $1`
+
 // Remove removes a run with all that it has. The caller holds its lock. It is gone from
 // the list at once, or not at all.
 func (p *Postgres) Remove(ctx context.Context, run string) error {
 	d := &pgRun{p: p, run: run}
 	var key string
 	var shared bool
-	err := p.ask(ctx, func(ctx context.Context) error {
-		return p.readers.QueryRow(ctx, "SELECT no, key, state = 'running' AND fleet > 0 FROM chatbatch_run WHERE run = $1", run).Scan(&d.no, &key, &shared)
-	})
+	err := p.Bury(ctx)
+	if err == nil {
+		err = p.ask(ctx, func(ctx context.Context) error {
+			return p.readers.QueryRow(ctx, removableSQL, run).Scan(&d.no, &key, &shared)
+		})
+	}
 	if errors.Is(err, pgx.ErrNoRows) {
 		return fmt.Errorf("remove run: %w: %s", ErrNoRun, run)
 	}
 	if err == nil && shared {
-		return fmt.Errorf("remove run: %w: hosts are at work on %s; end that first: chatbatch cancel %s", ErrLocked, run, run)
+		return fmt.Errorf("remove run: %w: hosts are at work on %s, or have yet to leave it; chatbatch cancel %s ends that", ErrLocked, run, run)
 	}
 	var by *lease
 	if err == nil {

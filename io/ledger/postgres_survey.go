@@ -27,6 +27,9 @@ type Surveyed struct {
 	Why    string // it is in this state, if that is not its end
 	Shared bool   // it was given to many hosts
 	Calls  int64  // as far as they are in the books
+
+	Publish     Publish // of what it has fetched
+	Unpublished string  // why it could not be published
 }
 
 // Host is a process that works on a run. One that works on several is there for each.
@@ -60,7 +63,7 @@ const (
 const surveyedSQL = `(SELECT no FROM ((SELECT no FROM chatbatch_run WHERE state IN ('planning', 'running') ORDER BY run DESC LIMIT $1)
 	UNION (SELECT no FROM chatbatch_run WHERE state NOT IN ('planning', 'running') ORDER BY run DESC LIMIT $2)) AS u)`
 
-const surveyRunsSQL = `SELECT r.run, r.meta, r.sum, r.why, r.fleet > 0, ` + sumsSQL +
+const surveyRunsSQL = `SELECT r.run, r.meta, r.sum, r.why, r.fleet > 0, r.publish, r.unpublished, ` + sumsSQL +
 	` WHERE r.no IN ` + surveyedSQL + ` ORDER BY r.state IN ('planning', 'running') DESC, r.run DESC`
 
 // A process that works on a run alone holds the lock of its key; of those only the newest
@@ -117,11 +120,11 @@ func (s *Survey) drop() {
 func (s *Survey) readRuns(rows pgx.Rows) error {
 	for rows.Next() {
 		var r Surveyed
-		var text, why []byte
+		var text, why, unpublished []byte
 		var sum int64
-		var state string
+		var state, publish string
 		var t sums
-		if err := rows.Scan(append([]any{&r.Run, &text, &sum, &why, &r.Shared}, t.dest(&state)...)...); err != nil {
+		if err := rows.Scan(append([]any{&r.Run, &text, &sum, &why, &r.Shared, &publish, &unpublished}, t.dest(&state)...)...); err != nil {
 			return err
 		}
 		t.state = State(state)
@@ -129,7 +132,7 @@ func (s *Survey) readRuns(rows pgx.Rows) error {
 			r.Err = checkState(t.state)
 		}
 		r.enter(t)
-		r.Why, r.Calls = string(why), t.calls
+		r.Why, r.Calls, r.Publish, r.Unpublished = string(why), t.calls, Publish(publish), string(unpublished)
 		s.Runs = append(s.Runs, r)
 	}
 	return rows.Err()

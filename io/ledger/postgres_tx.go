@@ -93,12 +93,12 @@ func (t *pgTx) begin(ctx context.Context, ask func(q *pgx.Batch)) error {
 		ask(&q)
 	}
 	t.begun = true
-	if err := t.conn.SendBatch(ctx, &q).Close(); err != nil {
-		return err
-	}
+	err := t.conn.SendBatch(ctx, &q).Close()
 	switch {
-	case was == t.number:
+	case was == t.number: // whatever the questions, put once more, have come to
 		return errDone
+	case err != nil:
+		return err
 	case was >= 0:
 		return nil
 	}

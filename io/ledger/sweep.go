@@ -111,6 +111,17 @@ func (s Store) Lodge(run string) error {
 	return os.WriteFile(filepath.Join(dir, elsewhereName), []byte("the ledger of this run is in a database: see --ledger\n"), 0o600)
 }
 
+// Vacate removes the directory that Lodge has made if there is nothing else in it.
+func (s Store) Vacate(run string) {
+	dir, _, err := s.path(run)
+	if err != nil || !s.isLodging(run) {
+		return
+	}
+	if in, err := os.ReadDir(dir); err == nil && len(in) == 1 {
+		_ = os.RemoveAll(dir) // what stays is in nobody's way
+	}
+}
+
 // Unlodge removes the directory that Lodge has made, with the reports, if there is one.
 func (s Store) Unlodge(run string) error {
 	if _, _, err := s.path(run); err != nil || !s.isLodging(run) {

@@ -122,6 +122,19 @@ func (r run) Tone() string {
 	return "unprocessed"
 }
 
+// NotPublished says that what the run has fetched is not published yet, and why.
+func (r run) NotPublished() string {
+	switch {
+	case r.State != ledger.Finished || r.Publish.Over():
+		return ""
+	case r.Unpublished != "":
+		return "not published: " + r.Unpublished
+	case r.Publish == ledger.PublishByCommand:
+		return "not published: chatbatch resume " + r.Run + " --wait does it"
+	}
+	return "not published yet"
+}
+
 // Parts are the books, by name.
 func (r run) Parts() []part {
 	b := r.Books

@@ -46,8 +46,9 @@ func (h *hearing) deaf(s ledger.Standing, r jobs.Reading) bool {
 // queues are those from which a host takes the jobs of an app.
 func (s *Service) queues() map[string]river.QueueConfig {
 	return map[string]river.QueueConfig{
-		s.App.queue(false): {MaxWorkers: s.Workers},
-		s.App.queue(true):  {MaxWorkers: min(rowChunks, s.Workers)},
+		s.App.queue(Calls):  {MaxWorkers: s.Workers},
+		s.App.queue(Rows):   {MaxWorkers: min(rowChunks, s.Workers)},
+		s.App.queue(Groups): {MaxWorkers: min(groupChunks, s.Workers)},
 	}
 }
 

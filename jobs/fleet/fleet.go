@@ -49,16 +49,25 @@ type App struct {
 	Endpoint string
 }
 
-// queue is the queue of an app's chunks; those of which each row is a call have one of
-// their own, of which a host takes less at a time.
-func (a App) queue(rows bool) string {
+// Sort says what the chunks of a run are. Each sort has a queue of its own: of what takes
+// long, or much memory, a host takes less at a time; and a host of a version that does not
+// know a sort takes none of it.
+type Sort string
+
+// The sorts of chunks.
+const (
+	Calls  Sort = ""        // a chunk is a call or some
+	Rows   Sort = "-rows"   // each row is a call
+	Groups Sort = "-groups" // of which all members are fetched
+)
+
+// name is how the app is called in the database.
+func (a App) name() string {
 	sum := sha256.Sum256([]byte(a.Endpoint))
-	name := fmt.Sprintf("chatbatch-%d-%s", a.SDKAppID, hex.EncodeToString(sum[:4]))
-	if rows {
-		name += "-rows"
-	}
-	return name
+	return fmt.Sprintf("chatbatch-%d-%s", a.SDKAppID, hex.EncodeToString(sum[:4]))
 }
+
+func (a App) queue(s Sort) string { return a.name() + string(s) }
 
 // Migrate makes the tables of the queue, or brings them up to date; changed is false if
 // there was nothing to do. It may be repeated.
@@ -110,15 +119,16 @@ func migrator(ctx context.Context, store *ledger.Postgres) (m *rivermigrate.Migr
 }
 
 // Release gives a planned run to the hosts that work for its app, one job for each chunk
-// that is not settled; rows says that each row is a call. The caller holds the lock of the
-// run's key. released is false if the hosts have it already. It is all or nothing, however
-// many chunks there are.
-func Release(ctx context.Context, store *ledger.Postgres, m ledger.Meta, rows bool, o ledger.Orders) (released bool, err error) {
+// that is not settled. The caller holds the lock of the run's key. released is false if the
+// hosts have it already. It is all or nothing, however many chunks there are.
+func Release(ctx context.Context, store *ledger.Postgres, m ledger.Meta, s Sort, o ledger.Orders) (released bool, err error) {
 	client, err := river.NewClient(riverpgxv5.New(nil), &river.Config{Logger: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		return false, fmt.Errorf("open the queue: %w", err)
 	}
-	opts := &river.InsertOpts{Queue: App{m.SDKAppID, m.Endpoint}.queue(rows), MaxAttempts: math.MaxInt16}
+	app := App{m.SDKAppID, m.Endpoint}
+	o.App = app.name()
+	opts := &river.InsertOpts{Queue: app.queue(s), MaxAttempts: math.MaxInt16}
 	return store.Release(ctx, m, o, func(ctx context.Context, tx pgx.Tx, open []int64) error {
 		batch := make([]river.InsertManyParams, len(open))
 		for i, chunk := range open {

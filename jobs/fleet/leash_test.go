@@ -63,8 +63,8 @@ func TestLeash(t *testing.T) {
 func TestQueueNames(t *testing.T) {
 	seen := map[string]bool{}
 	for _, a := range []App{{1400000000, "https://adminapisgp.im.qcloud.com"}, {1400000001, "https://adminapisgp.im.qcloud.com"}, {1400000000, "http://127.0.0.1:8410"}} {
-		for _, rows := range []bool{false, true} {
-			name := a.queue(rows)
+		for _, s := range []Sort{Calls, Rows, Groups} {
+			name := a.queue(s)
 			if seen[name] || len(name) > 64 {
 				t.Errorf("%v: %q", a, name)
 			}

@@ -27,6 +27,11 @@ const (
 	// rowChunks is how many chunks a host takes at a time of which each row is a call.
 	rowChunks = 16
 
+	// groupChunks is how many groups a host takes at a time: of each it remembers who
+	// has been seen, 3 MB for a Community of 100,000. Pages of one group go side by side
+	// all the same, as many as there are calls under way.
+	groupChunks = 32
+
 	fetchEvery = 50 * time.Millisecond // at the most, for jobs
 	buryEvery  = 2 * time.Second
 	tryTime    = 10 * time.Second // for a question that takes no time
@@ -70,7 +75,7 @@ type Worker struct {
 	crews     map[string]*crew // under mu; by run
 	stopping  bool             // under mu
 	unwritten error            // under mu; why a crew could not give back what it had when it was to stop
-	working   sync.WaitGroup   // crews
+	working   sync.WaitGroup   // crews, and those who publish
 
 	pulse
 }
@@ -86,6 +91,10 @@ type Service struct {
 
 	// Equip makes what a run needs to be worked on here.
 	Equip func(ctx context.Context, l *ledger.Ledger) (Gear, error)
+
+	// Publish puts what a finished run has fetched in its place. ctx ends when this host
+	// is to stop, or has not heard of the database for too long.
+	Publish func(ctx context.Context, run string) (Published, error)
 
 	resting bool // under mu of the worker; nothing is taken from its queues for a while
 }
@@ -123,7 +132,13 @@ func (w *Worker) Run(ctx context.Context) error {
 		return fmt.Errorf("open the queue: %w", w.Store.Explain(ctx, err))
 	}
 	w.beat(nil) // to open the queue was to hear of it
+	publishing, enough := context.WithCancel(ctx)
+	defer enough()
+	for _, s := range w.Services {
+		w.working.Go(func() { w.publish(publishing, s) })
+	}
 	wrong := w.bury(ctx, pool)
+	enough()
 	w.stop(end)
 	if err := w.leave(ctx); err != nil {
 		return err
