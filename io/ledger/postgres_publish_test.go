@@ -267,6 +267,32 @@ func TestRestOfPublished(t *testing.T) {
 	}
 }
 
+// Several may remove what was published at once. None says that it is done while another
+// has yet to remove a piece: that would stay for ever.
+func TestRestOfPublishedTogether(t *testing.T) {
+	s := fetchedRun(t, 1, PublishByHosts)
+	ctx := t.Context()
+	_, err := fetch(ctx, join(t, s.Postgres, time.Minute), 1, 3)
+	must(t, err)
+	must(t, s.Finish(ctx, ""))
+	pgExec(t, s.url, "UPDATE chatbatch_run SET publish = 'published', dropped = true")
+	other, err := s.pool.Begin(ctx)
+	must(t, err)
+	_, err = other.Exec(ctx, "DELETE FROM chatbatch_kept WHERE id = (SELECT min(id) FROM chatbatch_kept)")
+	must(t, err)
+	must(t, s.removeKept(ctx, "r1"))
+	at, err := s.Publication(ctx, "r1")
+	if must(t, err); at.Publish != PublishRemoving || pieces(t, s) != 1 { // the other's
+		t.Errorf("got %+v, %d pieces", at, pieces(t, s))
+	}
+	must(t, other.Rollback(ctx)) // it has died
+	must(t, s.removeKept(ctx, "r1"))
+	at, err = s.Publication(ctx, "r1")
+	if must(t, err); at.Publish != PublishDone || pieces(t, s) != 0 {
+		t.Errorf("got %+v, %d pieces", at, pieces(t, s))
+	}
+}
+
 // What a command is to publish is none of the hosts' business, until that is changed.
 func TestPublishBy(t *testing.T) {
 	s := fetchedRun(t, 1, PublishByCommand)
