@@ -220,19 +220,27 @@ func TestRelease(t *testing.T) {
 	if first, _, err := s.Introduce(ctx, "r1", other.SessionID()); !first || err != nil {
 		t.Errorf("introduce after another has left: %v, %v", first, err)
 	}
-	must(t, s.Introduced(ctx, "r1"))
+	must(t, s.Introduced(ctx, "r1", 2))
+	if at, err := s.Standing(ctx, "r1"); err != nil || at.Known {
+		t.Errorf("introduced for another time: got %+v, %v", at, err)
+	}
+	must(t, s.Introduced(ctx, "r1", 1))
 	if _, known, err := s.Introduce(ctx, "r1", 77); !known || err != nil {
 		t.Errorf("introduced: %v, %v", known, err)
 	}
 
-	changed, err := s.Halt(ctx, "r1", Refused, "no key")
+	changed, err := s.Halt(ctx, "r1", 2, Refused, "no key")
+	if must(t, err); changed {
+		t.Error("it was halted by what is of another time")
+	}
+	changed, err = s.Halt(ctx, "r1", 1, Refused, "no key")
 	if must(t, err); !changed {
 		t.Error("it was not halted")
 	}
 	if _, err := s.Open(ctx, "r1"); !errors.Is(err, ErrShared) {
 		t.Errorf("opened when it was halted: got %v", err)
 	}
-	if changed, err = s.Halt(ctx, "r1", Stopped, "too late"); changed || err != nil {
+	if changed, err = s.Halt(ctx, "r1", 0, Stopped, "too late"); changed || err != nil {
 		t.Errorf("halted again: %v, %v", changed, err)
 	}
 	at, err := s.Standing(ctx, "r1")
