@@ -1,9 +1,12 @@
 package ledger
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -71,7 +74,7 @@ func TestClockAhead(t *testing.T) {
 			AS 'SELECT pg_catalog.clock_timestamp() + interval ''%d s'' FROM pg_sleep(0.3)'`, int(off.Seconds())))
 		p := openPG(t, s.url+",pg_catalog") // the system's own comes after that of the test
 		ahead, err := p.ClockAhead(t.Context())
-		if must(t, err); (ahead + off).Abs() > time.Second || off == 0 && ahead != 0 {
+		if must(t, err); (ahead+off).Abs() > time.Second || off == 0 && ahead != 0 {
 			t.Errorf("%v: got %v", off, ahead)
 		}
 	}
@@ -259,5 +262,57 @@ func TestRelease(t *testing.T) {
 	must(t, err)
 	if run, err := s.Find(ctx, list, meta("r1").Key()); run != "" || err != nil {
 		t.Errorf("a run that was cancelled goes on: %q, %v", run, err)
+	}
+}
+
+// Hosts add to the same seconds and classes at once, in whatever order they come: none has
+// to be broken off because two wait for each other, which would look like a database that
+// is lost.
+func TestPaceOfHostsTogether(t *testing.T) {
+	s := newHeldStore(t)
+	sharedRun(t, s, 1, Orders{})
+	ctx := t.Context()
+	var said bytes.Buffer
+	log := slog.New(slog.NewTextHandler(&said, nil))
+	var hosts sync.WaitGroup
+	for h := range 2 {
+		p, err := OpenPostgres(ctx, PostgresOptions{URL: s.url, Log: log})
+		must(t, err)
+		defer p.Close()
+		l := join(t, p, time.Minute)
+		var pace []Second
+		var windows []Window
+		for n := range 100 {
+			pace = append(pace, Second{Unix: int64(n), Calls: 1})
+			windows = append(windows, Window{Unix: int64(n), Seconds: 1, Failed: map[string]int64{"a": 1, "b": 1, "c": 1, "d": 1}})
+		}
+		if h == 1 {
+			slices.Reverse(pace)
+			slices.Reverse(windows)
+		}
+		hosts.Go(func() {
+			for range 10 {
+				if err := errors.Join(l.AddPace(ctx, pace), l.AddWindows(ctx, windows, nil)); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	hosts.Wait()
+	if said.Len() > 0 {
+		t.Errorf("it said:\n%s", said.String())
+	}
+	v := viewOf(t, join(t, s.Postgres, time.Minute))
+	for second, err := range v.Pace(ctx) {
+		if must(t, err); second.Calls != 20 {
+			t.Fatalf("got %+v", second)
+		}
+	}
+	for w, err := range v.Failing(ctx) {
+		for class, rows := range w.Failed {
+			if must(t, err); rows != 20 {
+				t.Fatalf("second %d, %s: %d rows", w.Unix, class, rows)
+			}
+		}
 	}
 }
