@@ -275,11 +275,12 @@ func (w *Worker) stop(end context.CancelCauseFunc) {
 	end(errStopping)
 }
 
-// unwrote notes why a crew could not leave its run.
+// unwrote notes why a crew could not leave its run. That others have long taken it over is
+// no reason.
 func (w *Worker) unwrote(err error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if w.stopping && w.unwritten == nil {
+	if w.stopping && w.unwritten == nil && errors.Is(err, ledger.ErrUnreachable) {
 		w.unwritten = err
 	}
 }
