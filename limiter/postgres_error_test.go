@@ -17,12 +17,12 @@ import (
 func TestPostgresErrors(t *testing.T) {
 	s := pgtest.Start(t)
 	url := pgMigrated(t, s)
-	pgSQL(t, url, `CREATE ROLE poor LOGIN; CREATE ROLE full_up LOGIN CONNECTION LIMIT 0; CREATE ROLE homeless LOGIN;
+	pgtest.SQL(t, url, `CREATE ROLE poor LOGIN; CREATE ROLE full_up LOGIN CONNECTION LIMIT 0; CREATE ROLE homeless LOGIN;
 		ALTER ROLE homeless SET search_path = nowhere; CREATE ROLE jobs LOGIN PASSWORD '`+secretPart+`'`)
-	pgSQL(t, url, `CREATE DATABASE closed`)
-	pgSQL(t, url, `REVOKE CONNECT ON DATABASE closed FROM public; CREATE TABLE secret (n int)`)
+	pgtest.SQL(t, url, `CREATE DATABASE closed`)
+	pgtest.SQL(t, url, `REVOKE CONNECT ON DATABASE closed FROM public; CREATE TABLE secret (n int)`)
 	_, schema, _ := strings.Cut(url, "search_path=")
-	pgSQL(t, url, `GRANT USAGE ON SCHEMA `+schema+` TO poor`)
+	pgtest.SQL(t, url, `GRANT USAGE ON SCHEMA `+schema+` TO poor`)
 	as := func(user string) string { return strings.Replace(url, "postgres@", user+"@", 1) }
 	at := func(addr string) string { return strings.Replace(url, s.Addr(), addr, 1) }
 	closed := pgtest.NewProxy(t, s.Addr())
@@ -82,13 +82,13 @@ const secretPart = "hunterZ2"
 
 // testPGPasswords uses a server that asks for one.
 func testPGPasswords(t *testing.T, s *pgtest.Server, url string) {
-	file := pgSQL(t, s.URL(), `SHOW hba_file`)[0]
+	file := pgtest.SQL(t, s.URL(), `SHOW hba_file`)[0]
 	if err := os.WriteFile(file, []byte("host all jobs all scram-sha-256\nhost all refused all reject\nhost all all all trust\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	pgSQL(t, s.URL(), `SELECT pg_reload_conf()`)
+	pgtest.SQL(t, s.URL(), `SELECT pg_reload_conf()`)
 	_, schema, _ := strings.Cut(url, "search_path=")
-	pgSQL(t, url, `GRANT USAGE ON SCHEMA `+schema+` TO jobs; GRANT SELECT, INSERT, UPDATE ON chatbatch_lanes TO jobs`)
+	pgtest.SQL(t, url, `GRANT USAGE ON SCHEMA `+schema+` TO jobs; GRANT SELECT, INSERT, UPDATE ON chatbatch_lanes TO jobs`)
 	with := func(password string) string { return strings.Replace(url, "postgres@", "jobs:"+password+"@", 1) }
 	refused := func() bool {
 		_, err := pgOpened(t, with("wrong")).load(pgWithin(t, pgAmple), "app")
