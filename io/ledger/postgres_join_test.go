@@ -1,6 +1,7 @@
 package ledger
 
 import (
+	"chatbatch/limiter/pgtest"
 	"context"
 	"errors"
 	"fmt"
@@ -84,7 +85,7 @@ func TestJoined(t *testing.T) {
 	ctx := t.Context()
 	const chunks, hosts = 60, 3
 	sharedRun(t, s, chunks, Orders{})
-	pgExec(t, s.url, "CREATE TABLE done (chunk bigint PRIMARY KEY)")
+	pgtest.SQL(t, s.url, "CREATE TABLE done (chunk bigint PRIMARY KEY)")
 	var wg sync.WaitGroup
 	for h := range hosts {
 		wg.Go(func() {

@@ -1,6 +1,7 @@
 package ledger
 
 import (
+	"chatbatch/limiter/pgtest"
 	"fmt"
 	"testing"
 
@@ -27,7 +28,7 @@ func TestQueriesReadWhatIsAsked(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			url := pgMigrated(t)
-			pgExec(t, url, fillRunsSQL+tt.filled)
+			pgtest.SQL(t, url, fillRunsSQL+tt.filled)
 			conn, err := pgx.Connect(t.Context(), url)
 			must(t, err)
 			defer conn.Close(t.Context())
