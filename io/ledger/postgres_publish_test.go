@@ -203,6 +203,11 @@ func TestPublishing(t *testing.T) {
 		t.Errorf("got %+v", at)
 	}
 
+	survey, err := s.Survey(ctx)
+	if must(t, err); len(survey.Runs) != 1 || survey.Runs[0].Publish != PublishByHosts || survey.Runs[0].Unpublished != "access denied" {
+		t.Errorf("got %+v", survey.Runs)
+	}
+
 	// It dies: another has the right, and it knows.
 	right.by.stop()
 	pgExec(t, s.url, "UPDATE chatbatch_lock SET until = now() - interval '1 second' WHERE key LIKE 'publish-%'")
