@@ -5,6 +5,7 @@ import (
 	"chatbatch/io/chat/chatsim"
 	"chatbatch/io/ledger"
 	"chatbatch/limiter/pgtest"
+	"encoding/json"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -91,8 +92,26 @@ func TestFleetExportKillPublisher(t *testing.T) {
 	if !bytes.Equal(o.Body, table) || timeless(said.Body) != manifest || f.come.Load() != calls {
 		t.Errorf("%d bytes, one host writes %d, %d more calls; manifest:\n%s\nof one host:\n%s", len(o.Body), len(table), f.come.Load()-calls, timeless(said.Body), manifest)
 	}
+	f.checkTimes(said.Body)
 	f.empty()
 	f.comesBack(killed[len(killed)/2])
+}
+
+// checkTimes holds that a manifest tells of no group that was fetched when all had ended.
+func (f *fleetExport) checkTimes(manifest []byte) {
+	f.t.Helper()
+	var m struct {
+		Finished time.Time
+		Groups   []struct{ Fetched time.Time }
+	}
+	if err := json.Unmarshal(manifest, &m); err != nil || len(m.Groups) < 2 {
+		f.t.Fatal(len(m.Groups), err)
+	}
+	for _, g := range m.Groups {
+		if g.Fetched.After(m.Finished) {
+			f.t.Errorf("fetched at %v, of a run that was finished at %v", g.Fetched, m.Finished)
+		}
+	}
 }
 
 // killPublisher starts a host that publishes, and kills it at a moment.
