@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"chatbatch/io/ledger"
+	"chatbatch/io/report"
 )
 
 func runsCommand(w world) *cobra.Command {
@@ -112,7 +113,7 @@ func showPublication(ctx context.Context, w world, s shelf, m ledger.Meta) error
 		return err
 	}
 	if text := publication(at, m, s.flag); text != "" {
-		_, err = fmt.Fprintln(w.stdout, "publish: "+text)
+		_, err = fmt.Fprintln(w.stdout, "publish: "+report.Plain(text)) // why may be a server's words
 	}
 	return err
 }

@@ -68,11 +68,11 @@ func TestSignsOfLifeKnowBothClocks(t *testing.T) {
 func TestClockAhead(t *testing.T) {
 	s := newHeldStore(t)
 	for _, off := range []time.Duration{0, time.Hour, -time.Hour} {
-		pgExec(t, s.url, fmt.Sprintf(`CREATE OR REPLACE FUNCTION clock_timestamp() RETURNS timestamptz LANGUAGE sql VOLATILE
+		pgtest.SQL(t, s.url, fmt.Sprintf(`CREATE OR REPLACE FUNCTION clock_timestamp() RETURNS timestamptz LANGUAGE sql VOLATILE
 			AS 'SELECT pg_catalog.clock_timestamp() + interval ''%d s'' FROM pg_sleep(0.3)'`, int(off.Seconds())))
 		p := openPG(t, s.url+",pg_catalog") // the system's own comes after that of the test
 		ahead, err := p.ClockAhead(t.Context())
-		if must(t, err); (ahead + off).Abs() > time.Second || off == 0 && ahead != 0 {
+		if must(t, err); (ahead+off).Abs() > time.Second || off == 0 && ahead != 0 {
 			t.Errorf("%v: got %v", off, ahead)
 		}
 	}
