@@ -1,7 +1,6 @@
 package ledger
 
 import (
-	"chatbatch/limiter/pgtest"
 	"context"
 	"errors"
 	"fmt"
@@ -11,6 +10,8 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+
+	"chatbatch/limiter/pgtest"
 )
 
 // sharedRun plans a run of so many chunks of ten rows and gives it to hosts.

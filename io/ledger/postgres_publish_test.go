@@ -1,13 +1,14 @@
 package ledger
 
 import (
-	"chatbatch/limiter/pgtest"
 	"context"
 	"errors"
 	"fmt"
 	"sync"
 	"testing"
 	"time"
+
+	"chatbatch/limiter/pgtest"
 )
 
 // fetchedRun is a run of so many groups, whose hosts are to publish what they fetch.

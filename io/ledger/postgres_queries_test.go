@@ -1,11 +1,12 @@
 package ledger
 
 import (
-	"chatbatch/limiter/pgtest"
 	"fmt"
 	"testing"
 
 	"github.com/jackc/pgx/v5"
+
+	"chatbatch/limiter/pgtest"
 )
 
 const (

@@ -1,7 +1,6 @@
 package ledger
 
 import (
-	"chatbatch/limiter/pgtest"
 	"errors"
 	"fmt"
 	"strings"
@@ -9,6 +8,8 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+
+	"chatbatch/limiter/pgtest"
 )
 
 // A survey has the sums of runs, who works on them, and what failed.

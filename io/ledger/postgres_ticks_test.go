@@ -1,11 +1,12 @@
 package ledger
 
 import (
-	"chatbatch/limiter/pgtest"
 	"errors"
 	"sync"
 	"testing"
 	"time"
+
+	"chatbatch/limiter/pgtest"
 )
 
 func nightly() Schedule {
