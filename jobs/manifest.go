@@ -63,6 +63,10 @@ func (p *Publication) manifest(ctx context.Context, v *ledger.View, s survey) (*
 		Rows: s.Rows, Bytes: s.Bytes, SHA256: s.SHA256, Started: sum.Started, Finished: sum.Finished,
 		Exported: s.Groups, Failed: s.Failed, BadRows: s.BadRows, Grades: s.Grades,
 	}
+	// Of many hosts some may have yet to say what they have done last.
+	if head.Finished != nil && s.last.After(*head.Finished) {
+		head.Finished = &s.last
+	}
 	if p.Path != "" {
 		head.File = cmp.Or(p.File, filepath.Base(p.Path))
 	}

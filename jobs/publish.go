@@ -6,6 +6,7 @@ import (
 	"io"
 	"maps"
 	"slices"
+	"time"
 
 	"chatbatch/io/chat"
 	"chatbatch/io/export"
@@ -84,7 +85,8 @@ func Publish(ctx context.Context, v *ledger.View, p Publication) (Published, err
 type survey struct {
 	Published
 	layout  layout
-	edition bool // an online list is longer than those of an app without the edition
+	last    time.Time // when the last group was settled
+	edition bool      // an online list is longer than those of an app without the edition
 }
 
 // survey goes over all groups.
@@ -100,6 +102,9 @@ func (p *Publication) survey(ctx context.Context, v *ledger.View) (s survey, err
 	for c, err := range v.Chunks(ctx) {
 		if err != nil {
 			return s, err
+		}
+		if c.SettledAt.After(s.last) {
+			s.last = c.SettledAt
 		}
 		if c.Status != ledger.Succeeded {
 			s.Failed++

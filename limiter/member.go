@@ -27,7 +27,7 @@ type members struct {
 	desk *os.File      // the same file, to say what this member does; nil if that cannot be said
 	at   time.Duration // when that was last said
 	last utterance     // what was said
-	rate int           // calls in a second that were said
+	past lastSecond    // of its calls
 }
 
 func (m *members) path(id uint32) string {
@@ -76,7 +76,7 @@ type memberState struct {
 	PID     int           `json:"pid"`
 	Name    string        `json:"name"`
 	At      time.Duration `json:"at"`    // when it said so
-	Calls   int           `json:"calls"` // in the second before
+	Calls   int           `json:"calls"` // in the second before, to a tenth
 	Waiting int           `json:"waiting"`
 }
 
@@ -93,18 +93,12 @@ const (
 // say writes down what the member does, twice a second at most, and at once when
 // nobody waits any more. p.calls is a count that only grows.
 func (m *members) say(now time.Duration, p utterance) {
+	m.past.count(now, p.calls)
 	if m.desk == nil || now-m.at < sayAgain && (p.waiting > 0 || m.last.waiting == 0) {
 		return
 	}
-	s := memberState{PID: os.Getpid(), Name: strings.ToValidUTF8(p.name[:min(len(p.name), maxName)], ""), At: now, Waiting: p.waiting}
-	if since := now - m.at; since >= sayAgain && since < 2*time.Second {
-		m.rate = int(float64(p.calls-m.last.calls)/since.Seconds() + 0.5)
-	} else if since >= 2*time.Second {
-		m.rate = 0
-	}
-	if s.Calls = m.rate; now-m.at >= sayAgain {
-		m.at, m.last.calls = now, p.calls
-	}
+	s := memberState{PID: os.Getpid(), Name: strings.ToValidUTF8(p.name[:min(len(p.name), maxName)], ""), At: now, Calls: m.past.calls(), Waiting: p.waiting}
+	m.at = now
 	m.last.waiting = p.waiting
 	text, err := json.Marshal(s)
 	if err != nil || len(text) >= stateSize {
@@ -112,6 +106,35 @@ func (m *members) say(now time.Duration, p utterance) {
 	}
 	text = append(text, bytes.Repeat([]byte{' '}, stateSize-1-len(text))...)
 	_, _ = m.desk.WriteAt(append(text, '\n'), 0)
+}
+
+// A lastSecond counts calls by tenths of a second. What it says is a count of calls that
+// were made, in one second, and no average: that would say 210 of a budget of 200.
+type lastSecond struct {
+	tenth  int64 // the one that is being filled, and not yet counted
+	filled [11]int
+	total  int // calls counted so far
+}
+
+// count is told how many calls there were so far.
+func (l *lastSecond) count(now time.Duration, total int) {
+	tenth := max(l.tenth, int64(now/(time.Second/10)))
+	for t := max(l.tenth+1, tenth-int64(len(l.filled))+1); t <= tenth; t++ {
+		l.filled[t%int64(len(l.filled))] = 0
+	}
+	l.tenth = tenth
+	l.filled[tenth%int64(len(l.filled))] += total - l.total
+	l.total = total
+}
+
+// calls is how many there were in the ten tenths before the one in which it was last told.
+func (l *lastSecond) calls() (n int) {
+	for i, calls := range l.filled {
+		if int64(i) != l.tenth%int64(len(l.filled)) {
+			n += calls
+		}
+	}
+	return n
 }
 
 // states is what the members have said of themselves. It needs no lock.

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"strings"
-	"sync"
 	"testing"
 
 	"chatbatch/limiter/pgtest"
@@ -27,7 +26,7 @@ func TestPostgresMigrate(t *testing.T) {
 		t.Run(comment, func(t *testing.T) {
 			url := pgMigrated(t, s)
 			pgMustStore(t, pgOpened(t, url), "app", 0, pgTwoHosts(), true)
-			pgSQL(t, url, `COMMENT ON TABLE chatbatch_lanes IS `+comment)
+			pgtest.SQL(t, url, `COMMENT ON TABLE chatbatch_lanes IS `+comment)
 			changed, err := Migrate(pgWithin(t, pgAmple), url)
 			_, err2 := pgOpened(t, url).load(pgWithin(t, pgAmple), "app")
 			_, err3 := InspectFleet(pgWithin(t, pgAmple), url)
@@ -36,7 +35,7 @@ func TestPostgresMigrate(t *testing.T) {
 					t.Errorf("%v, %v, want an error that says %q", changed, err, want)
 				}
 			}
-			if n := pgSQL(t, url, `SELECT count(*) FROM chatbatch_lanes`)[0]; n != "1" {
+			if n := pgtest.SQL(t, url, `SELECT count(*) FROM chatbatch_lanes`)[0]; n != "1" {
 				t.Errorf("%s rows are left, want 1", n)
 			}
 		})
@@ -46,23 +45,7 @@ func TestPostgresMigrate(t *testing.T) {
 func testPGMigrateTogether(t *testing.T, s *pgtest.Server) {
 	for range 5 {
 		url := pgEmpty(t, s)
-		var all sync.WaitGroup
-		var mu sync.Mutex
-		made := 0
-		for range 8 {
-			all.Go(func() {
-				changed, err := Migrate(pgWithin(t, pgAmple), url)
-				mu.Lock()
-				defer mu.Unlock()
-				if err != nil {
-					t.Error(err)
-				}
-				if changed {
-					made++
-				}
-			})
-		}
-		all.Wait()
+		made := pgtest.Contest(t, 8, func(int) (bool, error) { return Migrate(pgWithin(t, pgAmple), url) })
 		if made != 1 {
 			t.Errorf("%d of 8 have made the table, want 1", made)
 		}
@@ -79,7 +62,7 @@ func testPGMigrateWhere(t *testing.T, s *pgtest.Server) {
 	url := pgMigrated(t, s)
 	_, name, _ := strings.Cut(url, "search_path=")
 	want := name + "|chatbatch lanes v1: which host may use which part of a budget"
-	got := pgSQL(t, s.URL(), `SELECT relnamespace::regnamespace, obj_description(oid, 'pg_class') FROM pg_class
+	got := pgtest.SQL(t, s.URL(), `SELECT relnamespace::regnamespace, obj_description(oid, 'pg_class') FROM pg_class
 		WHERE relname = 'chatbatch_lanes' AND relnamespace = '`+name+`'::regnamespace`)
 	if len(got) != 1 || got[0] != want {
 		t.Errorf("tables: %q, want %q", got, want)
@@ -101,11 +84,11 @@ func testPGMigrateWhere(t *testing.T, s *pgtest.Server) {
 func testPGMigrateRights(t *testing.T, s *pgtest.Server) {
 	url := pgEmpty(t, s)
 	_, schema, _ := strings.Cut(url, "search_path=")
-	pgSQL(t, url, fmt.Sprintf(`CREATE ROLE builder LOGIN; GRANT USAGE ON SCHEMA %s TO builder`, schema))
+	pgtest.SQL(t, url, fmt.Sprintf(`CREATE ROLE builder LOGIN; GRANT USAGE ON SCHEMA %s TO builder`, schema))
 	as := strings.Replace(url, "postgres@", "builder@", 1)
 	_, err := Migrate(pgWithin(t, pgAmple), as)
 	judge(t, err, nil, "CREATE on the schema")
-	pgSQL(t, url, `GRANT CREATE ON SCHEMA `+schema+` TO builder`)
+	pgtest.SQL(t, url, `GRANT CREATE ON SCHEMA `+schema+` TO builder`)
 	if changed, err := Migrate(pgWithin(t, pgAmple), as); !changed || err != nil {
 		t.Errorf("with CREATE: %v, %v", changed, err)
 	}

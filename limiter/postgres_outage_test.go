@@ -97,8 +97,8 @@ func TestPostgresServerOutage(t *testing.T) {
 	s := pgtest.Start(t)
 	url := pgMigrated(t, s)
 	// What is promised is there after a crash, whatever was set.
-	pgSQL(t, url, `ALTER SYSTEM SET synchronous_commit = off`)
-	pgSQL(t, url, `ALTER SYSTEM SET wal_writer_delay = '10s'`)
+	pgtest.SQL(t, url, `ALTER SYSTEM SET synchronous_commit = off`)
+	pgtest.SQL(t, url, `ALTER SYSTEM SET wal_writer_delay = '10s'`)
 	s.Stop(t)
 	s.Restart(t)
 	r := pgOpened(t, url)
@@ -213,9 +213,9 @@ func port(addr string) string {
 
 func readOnly(t *testing.T, s *pgtest.Server, value string) {
 	t.Helper()
-	pgSQL(t, s.URL(), `ALTER SYSTEM SET default_transaction_read_only = `+value)
-	pgSQL(t, s.URL(), `SELECT pg_reload_conf()`)
+	pgtest.SQL(t, s.URL(), `ALTER SYSTEM SET default_transaction_read_only = `+value)
+	pgtest.SQL(t, s.URL(), `SELECT pg_reload_conf()`)
 	pgWaitFor(t, "the setting", func() bool {
-		return pgSQL(t, s.URL(), `SHOW default_transaction_read_only`)[0] == value
+		return pgtest.SQL(t, s.URL(), `SHOW default_transaction_read_only`)[0] == value
 	})
 }

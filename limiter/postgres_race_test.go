@@ -68,30 +68,19 @@ func pgHammer(ctx context.Context, r *pgRegistry, me string, times int) error {
 
 func testPGSerializable(t *testing.T, s *pgtest.Server) {
 	url := pgMigrated(t, s)
-	pgSQL(t, s.URL(), `CREATE ROLE strict LOGIN SUPERUSER; ALTER ROLE strict SET default_transaction_isolation = 'serializable'`)
+	pgtest.SQL(t, s.URL(), `CREATE ROLE strict LOGIN SUPERUSER; ALTER ROLE strict SET default_transaction_isolation = 'serializable'`)
 	testPGMany(t, strings.Replace(url, "postgres@", "strict@", 1))
 }
 
 func testPGManyBegin(t *testing.T, s *pgtest.Server) {
 	url := pgMigrated(t, s)
-	var all sync.WaitGroup
-	var mu sync.Mutex
-	stored := 0
-	for i := range 8 {
-		r := pgOpened(t, url)
-		all.Go(func() {
-			ok, err := r.store(pgWithin(t, pgAmple), "app", 0, roll{Lanes: i})
-			mu.Lock()
-			defer mu.Unlock()
-			if err != nil {
-				t.Error(err)
-			}
-			if ok {
-				stored++
-			}
-		})
+	var hosts []*pgRegistry
+	for range 8 {
+		hosts = append(hosts, pgOpened(t, url))
 	}
-	all.Wait()
+	stored := pgtest.Contest(t, len(hosts), func(i int) (bool, error) {
+		return hosts[i].store(pgWithin(t, pgAmple), "app", 0, roll{Lanes: i})
+	})
 	if stored != 1 {
 		t.Errorf("%d of 8 have made the roll, want 1", stored)
 	}
@@ -131,7 +120,7 @@ func testPGClockAfterWait(t *testing.T, s *pgtest.Server) {
 			done <- rec
 		}()
 		pgWaitFor(t, "the beat to wait", func() bool {
-			return pgSQL(t, url, `SELECT count(*) FROM pg_locks WHERE NOT granted`)[0] == "1"
+			return pgtest.SQL(t, url, `SELECT count(*) FROM pg_locks WHERE NOT granted`)[0] == "1"
 		})
 		time.Sleep(50 * time.Millisecond)
 		freed = time.Now()
@@ -157,7 +146,7 @@ func testPGNoHeap(t *testing.T, s *pgtest.Server) {
 			}
 		}
 		pgWaitFor(t, "the server to give up", func() bool {
-			return pgSQL(t, url, `SELECT count(*) FROM pg_stat_activity WHERE application_name = 'chatbatch'`)[0] == "0"
+			return pgtest.SQL(t, url, `SELECT count(*) FROM pg_stat_activity WHERE application_name = 'chatbatch'`)[0] == "0"
 		})
 	})
 	rec := pgMustLoad(t, r, "app")

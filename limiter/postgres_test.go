@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
-	"github.com/jackc/pgx/v5/pgconn"
 
 	"chatbatch/limiter/pgtest"
 )
@@ -22,34 +21,11 @@ func pgWithin(t testing.TB, d time.Duration) context.Context {
 	return ctx
 }
 
-// pgSQL runs statements as who url says and returns the rows of the last one.
-func pgSQL(t testing.TB, url, text string) (rows []string) {
-	t.Helper()
-	ctx := pgWithin(t, pgAmple)
-	conn, err := pgconn.Connect(ctx, url)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer conn.Close(ctx)
-	results, err := conn.Exec(ctx, text).ReadAll()
-	if err != nil {
-		t.Fatalf("%s: %v", text, err)
-	}
-	for _, row := range results[len(results)-1].Rows {
-		var cells []string
-		for _, c := range row {
-			cells = append(cells, string(c))
-		}
-		rows = append(rows, strings.Join(cells, "|"))
-	}
-	return rows
-}
-
 // pgEmpty is the URL of a new schema of the server.
 func pgEmpty(t testing.TB, s *pgtest.Server) string {
 	t.Helper()
-	name := pgSQL(t, s.URL(), `SELECT 't' || count(*) FROM pg_namespace`)[0]
-	pgSQL(t, s.URL(), `CREATE SCHEMA `+name)
+	name := pgtest.SQL(t, s.URL(), `SELECT 't' || count(*) FROM pg_namespace`)[0]
+	pgtest.SQL(t, s.URL(), `CREATE SCHEMA `+name)
 	return s.URL() + "&search_path=" + name
 }
 
@@ -266,7 +242,7 @@ func testPGLate(t *testing.T, s *pgtest.Server) {
 		pgMustLoad(t, r, "app")
 	}
 	pgWaitFor(t, "the old connections to end", func() bool {
-		return pgSQL(t, s.URL(), `SELECT count(*) FROM pg_stat_activity WHERE application_name = 'chatbatch'`)[0] == "3"
+		return pgtest.SQL(t, s.URL(), `SELECT count(*) FROM pg_stat_activity WHERE application_name = 'chatbatch'`)[0] == "3"
 	})
 	rec := pgMustLoad(t, near, "app")
 	if rec.rev != 2 {
@@ -288,11 +264,11 @@ func testPGOneStatement(t *testing.T, s *pgtest.Server) {
 	url := pgMigrated(t, s)
 	r := pgOpened(t, url+"&application_name=counted")
 	pgMustStore(t, r, "app", 0, pgTwoHosts(), true) // connects
-	pgSQL(t, s.URL(), `ALTER SYSTEM SET log_statement = 'all'`)
-	pgSQL(t, s.URL(), `ALTER SYSTEM SET log_line_prefix = '[%a] '`)
-	defer pgSQL(t, s.URL(), `SELECT pg_reload_conf()`)
-	defer pgSQL(t, s.URL(), `ALTER SYSTEM RESET ALL`)
-	pgSQL(t, s.URL(), `SELECT pg_reload_conf()`)
+	pgtest.SQL(t, s.URL(), `ALTER SYSTEM SET log_statement = 'all'`)
+	pgtest.SQL(t, s.URL(), `ALTER SYSTEM SET log_line_prefix = '[%a] '`)
+	defer pgtest.SQL(t, s.URL(), `SELECT pg_reload_conf()`)
+	defer pgtest.SQL(t, s.URL(), `ALTER SYSTEM RESET ALL`)
+	pgtest.SQL(t, s.URL(), `SELECT pg_reload_conf()`)
 	pgWaitFor(t, "the log", func() bool {
 		pgMustLoad(t, r, "app")
 		return strings.Contains(s.Log(t), "[counted]")
@@ -305,7 +281,7 @@ func testPGOneStatement(t *testing.T, s *pgtest.Server) {
 	} {
 		before := strings.Count(s.Log(t), "[counted] LOG:")
 		run()
-		pgSQL(t, s.URL(), `SELECT 1`)
+		pgtest.SQL(t, s.URL(), `SELECT 1`)
 		log := s.Log(t)
 		if n := strings.Count(log, "[counted] LOG:") - before; n != 1 {
 			t.Errorf("%s: %d lines in the log, want 1", name, n)
@@ -315,7 +291,7 @@ func testPGOneStatement(t *testing.T, s *pgtest.Server) {
 
 func testPGNothingLeft(t *testing.T, s *pgtest.Server) {
 	url := pgMigrated(t, s)
-	pgSQL(t, s.URL(), `CREATE ROLE hasty LOGIN SUPERUSER; ALTER ROLE hasty SET synchronous_commit = off`)
+	pgtest.SQL(t, s.URL(), `CREATE ROLE hasty LOGIN SUPERUSER; ALTER ROLE hasty SET synchronous_commit = off`)
 	r := pgOpened(t, strings.Replace(url, "postgres@", "hasty@", 1))
 	if changed, err := Migrate(pgWithin(t, pgAmple), url); changed || err != nil {
 		t.Error(changed, err)
@@ -342,7 +318,7 @@ func testPGNothingLeft(t *testing.T, s *pgtest.Server) {
 func testPGRights(t *testing.T, s *pgtest.Server) {
 	url := pgMigrated(t, s)
 	_, schema, _ := strings.Cut(url, "search_path=")
-	pgSQL(t, url, `CREATE ROLE worker LOGIN; GRANT USAGE ON SCHEMA `+schema+` TO worker;
+	pgtest.SQL(t, url, `CREATE ROLE worker LOGIN; GRANT USAGE ON SCHEMA `+schema+` TO worker;
 		GRANT SELECT, INSERT, UPDATE ON chatbatch_lanes TO worker`)
 	url = strings.Replace(url, "postgres@", "worker@", 1)
 	r := pgOpened(t, url)
@@ -374,7 +350,7 @@ func testPGNames(t *testing.T, s *pgtest.Server) {
 func testPGDamaged(t *testing.T, s *pgtest.Server) {
 	url := pgMigrated(t, s)
 	r := pgOpened(t, url)
-	pgSQL(t, url, `INSERT INTO chatbatch_lanes VALUES ('app', 1, '{"lanes": "many"}', now())`)
+	pgtest.SQL(t, url, `INSERT INTO chatbatch_lanes VALUES ('app', 1, '{"lanes": "many"}', now())`)
 	if _, err := r.load(pgWithin(t, pgAmple), "app"); err == nil || !strings.Contains(err.Error(), "delete the row") {
 		t.Errorf("damaged: %v", err)
 	}

@@ -72,7 +72,8 @@ func TestFleetApps(t *testing.T) {
 	if _, code := start(t, dir, env, nil, "migrate", "--limiter", server.URL()).end(t); code != exitOK {
 		t.Fatal(code)
 	}
-	host := start(t, t.TempDir(), env, nil, "work", "--profiles", "all", "--log-level", "info")
+	numbers := filepath.Join(dir, "host.prom")
+	host := start(t, t.TempDir(), env, nil, "work", "--profiles", "all", "--metrics-textfile", numbers)
 	t.Cleanup(func() {
 		if t.Failed() {
 			t.Logf("the host said:\n%s", host.stderr.String())
@@ -109,6 +110,11 @@ func TestFleetApps(t *testing.T) {
 	said := host.stderr.String()
 	if code != exitOK || !strings.Contains(said, "all is given back") || strings.Contains(said, "key-of") {
 		t.Errorf("the host ends with exit code %d", code)
+	}
+	for b, calls := range map[*branch]int{sg: 60, cn: 30, us: 1} {
+		if of := fmt.Sprintf(`chatbatch_calls_total{kind="marks set",name="host",sdkappid="%d"} %d`, b.app, calls); !strings.Contains(metricsIn(t, numbers), of+"\n") {
+			t.Errorf("its metrics do not say %s", of)
+		}
 	}
 	for _, b := range all { // each line says of which app it is
 		if !regexp.MustCompile(`(?m) joined run \S+ .*profile=` + b.name + ` app=` + fmt.Sprint(b.app) + `\b`).MatchString(said) {

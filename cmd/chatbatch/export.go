@@ -276,11 +276,6 @@ func (j *job) put(ctx, until context.Context, l *ledger.Ledger, planned string) 
 	if err != nil {
 		return "", err
 	}
-	v, err := l.View(ctx)
-	if err != nil {
-		return "", err
-	}
-	defer v.Close()
 	p := jobs.Publication{
 		Kind: m.Kind, Path: j.target, Format: f, Excel: j.excel, Members: j.membersOptions(),
 		Manifest: j.manifestPath(m.Run),
@@ -296,7 +291,7 @@ func (j *job) put(ctx, until context.Context, l *ledger.Ledger, planned string) 
 		return "", err
 	}
 	defer out.remove()
-	done, err := jobs.Publish(ctx, v, p)
+	done, err := written(ctx, l, p)
 	if err == nil {
 		err = out.send(until, f, done)
 	}
@@ -308,6 +303,17 @@ func (j *job) put(ctx, until context.Context, l *ledger.Ledger, planned string) 
 		where = "stdout"
 	}
 	return fmt.Sprintf(exportedPrefix+"%s: %s", where, done.Text()), nil
+}
+
+// written writes a table and its manifest. What it looks at the ledger with ends with it:
+// to send them may take long.
+func written(ctx context.Context, l *ledger.Ledger, p jobs.Publication) (jobs.Published, error) {
+	v, err := l.View(ctx)
+	if err != nil {
+		return jobs.Published{}, err
+	}
+	defer v.Close()
+	return jobs.Publish(ctx, v, p)
 }
 
 // exportedPrefix begins what is said of an export that was published.

@@ -54,14 +54,6 @@ func (f *fleetRig) submit(more ...string) *process {
 	return start(f.t, f.dir, f.env, nil, append(args, more...)...)
 }
 
-// came waits for so many calls.
-func (f *fleetRig) came(p *process, calls int64) {
-	f.t.Helper()
-	if !p.until(f.t, func() bool { return f.come.Load() >= calls }) {
-		f.t.Fatalf("it ended by itself after %d calls:\n%s", f.come.Load(), p.stderr.String())
-	}
-}
-
 // finished waits longer for the end of a command than end does: what a dead host had in
 // hand is taken over within a minute.
 func (f *fleetRig) finished(p *process) (stdout string, code int) {
@@ -163,46 +155,4 @@ func withoutAttempts(failed string) string {
 		}
 	}
 	return strings.Join(lines, "\n")
-}
-
-// TestFleetKill kills two of four hosts at once, cuts one off from the database but not
-// from the API, and the database dies and comes back. What the dead had in hand is taken
-// over, and every row has the outcome that it would have had without.
-func TestFleetKill(t *testing.T) {
-	t.Parallel()
-	if testing.Short() {
-		t.Skip("it takes a minute")
-	}
-	f := newFleet(t, 200, "40")
-	proxy := pgtest.NewProxy(t, f.server.Addr())
-	cut := f.host(proxy.URL(f.server.URL()))
-	killed := []*process{f.host(f.server.URL()), f.host(f.server.URL())}
-	_ = f.host(f.server.URL())
-	p := f.submit("--wait")
-	f.came(p, 60)
-	began := time.Now()
-	for _, h := range killed {
-		_ = h.Process.Kill()
-	}
-	proxy.Cut()
-	f.came(p, 110)
-	f.server.Stop(t)
-	f.server.Restart(t)
-	time.AfterFunc(30*time.Second, proxy.Heal)
-	stdout, code := f.finished(p)
-	t.Logf("all was done %v after the kills", time.Since(began).Round(time.Second))
-	if took := time.Since(began); took > 90*time.Second {
-		t.Errorf("it took %v", took)
-	}
-	f.state[ledger.Running] = 3
-	f.check(stdout, code)
-	if err := cut.Process.Signal(syscall.SIGTERM); err != nil {
-		t.Fatal(err)
-	}
-	_, code = cut.end(t)
-	said := cut.stderr.String()
-	if code != exitOK || !strings.Contains(said, "all is given back") {
-		t.Errorf("the host that was cut off ends with exit code %d", code)
-	}
-	t.Logf("it said:\n%s", said)
 }

@@ -20,7 +20,7 @@ import (
 type patient struct {
 	t    *testing.T
 	o    *observer
-	dead bool
+	dead bool // under the observer's mu
 	last time.Time
 }
 
@@ -62,12 +62,12 @@ func TestHealthOfAHost(t *testing.T) {
 		p.after(time.Hour, "ok", "starting")
 		p.o.hostStart(p.heard)
 		p.after(time.Hour, "ok", "ok")
-		p.dead = true
+		p.o.under(func() { p.dead = true })
 		p.after(readyFor, "ok", "ok")
 		p.after(time.Minute, "ok", "the database has not answered for 1m10s: no route")
 		p.after(stuckAfter-time.Minute-readyFor-time.Second, "ok", "the database has not answered for 4m59s: no route")
 		p.after(time.Second, "stuck: the database has not answered for 5m0s: no route", "the database has not answered for 5m0s: no route")
-		p.dead = false
+		p.o.under(func() { p.dead = false })
 		p.after(0, "ok", "ok")
 		stopping, stop := context.WithCancel(t.Context())
 		stop()
@@ -87,15 +87,15 @@ func TestHealthOfAHostsRuns(t *testing.T) {
 		one := &task{run: "R", meter: &jobs.Meter{}, lanes: func() (int, int) { return 0, 0 }, idle: func() bool { return idle }}
 		ends := p.o.taskBegins(one)
 		p.after(time.Hour, "ok", "ok") // others have all of it
-		idle = false
+		p.o.under(func() { idle = false })
 		p.after(stuckAfter-lookEvery, "ok", "ok")
 		p.after(lookEvery, "stuck: run R has got nowhere for 5m0s: no call has left", "ok")
 		p.o.under(func() { one.progress = -1 }) // it was less
 		p.after(lookEvery, "ok", "ok")
 		p.after(stuckAfter/2, "ok", "ok")
-		p.dead = true
+		p.o.under(func() { p.dead = true })
 		p.after(2*time.Minute, "ok", "the database has not answered for 2m0s: no route")
-		p.dead = false
+		p.o.under(func() { p.dead = false })
 		p.after(stuckAfter-2*lookEvery, "ok", "ok") // counted from when it was back
 		p.after(2*lookEvery, "stuck: run R has got nowhere for 5m0s: no call has left", "ok")
 		ends()

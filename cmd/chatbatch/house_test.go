@@ -36,7 +36,7 @@ var house = map[string]struct{ ours, libraries string }{
 	"io/workbook":           {},
 	"io/roster":             {ours: "io/charset io/workbook", libraries: "github.com/gocarina/gocsv"},
 	"limiter":               {ours: "io/postgres", libraries: "golang.org/x/time/rate github.com/jackc/pgx/v5"},
-	"limiter/pgtest":        {}, // imported by tests alone
+	"limiter/pgtest":        {libraries: "github.com/jackc/pgx/v5"}, // imported by tests alone
 }
 
 const module = "chatbatch/"

@@ -36,7 +36,8 @@ all its hosts do. It changes nothing and costs no call.
 A budget is that of an app, or of one API of an app (SDKAPPID/API). Its lanes are
 the calls that may be inside any one second: under way, or resting for the rest of
 their second. Lanes are out of use for some seconds after a frequency code.
-Under "a second" stand the calls of the last one.
+Under "a second" stand the calls that left in the last one, to a tenth of a second, as
+the process, or its host, has last said.
 
 Exit codes:
   0   shown

@@ -24,7 +24,8 @@ func resumeCommand(w world) *cobra.Command {
 Its plan, app and endpoint are those it was begun with, and its input need not
 be there any more; credentials, pace and guards are those given now. A run that was
 given to many hosts (chatbatch submit) is given to them again: of what is given here
-only --max-errors and --wait concern it.
+only --max-errors and --wait concern it; of an export, with --wait, also -o and what
+is said of object storage. What it has fetched and not published is published then.
 
 ` + exitHelp,
 		Args: func(cmd *cobra.Command, args []string) error {

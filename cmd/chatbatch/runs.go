@@ -8,10 +8,10 @@ import (
 	"time"
 
 	"github.com/dustin/go-humanize"
-	"github.com/jedib0t/go-pretty/v6/table"
 	"github.com/spf13/cobra"
 
 	"chatbatch/io/ledger"
+	"chatbatch/io/report"
 )
 
 func runsCommand(w world) *cobra.Command {
@@ -33,19 +33,19 @@ func runsListCommand(w world) *cobra.Command {
 		if asJSON {
 			return listJSON(w, infos)
 		}
-		t := table.NewWriter()
-		t.SetStyle(table.StyleLight)
-		t.AppendHeader(table.Row{"run", "kind", "state", "rows", "succeeded", "failed", "unprocessed", "input"})
+		t := listing{
+			header: []string{"run", "kind", "state", "rows", "succeeded", "failed", "unprocessed", "input"},
+			worth:  []string{"run", "state", "kind", "failed", "rows", "unprocessed", "succeeded", "input"},
+		}
 		for _, i := range infos {
 			if i.Err != nil {
-				t.AppendRow(table.Row{i.Run, "", "unreadable: " + i.Err.Error()})
+				t.add(i.Run, "", "unreadable: "+i.Err.Error(), "", "", "", "", "")
 				continue
 			}
-			t.AppendRow(table.Row{i.Run, i.Meta.Kind, i.State, humanize.Comma(i.Books.Rows), humanize.Comma(i.Books.Succeeded),
-				humanize.Comma(i.Books.Failed), humanize.Comma(i.Books.Unprocessed), i.Meta.Input})
+			t.add(i.Run, i.Meta.Kind, i.State, humanize.Comma(i.Books.Rows), humanize.Comma(i.Books.Succeeded),
+				humanize.Comma(i.Books.Failed), humanize.Comma(i.Books.Unprocessed), i.Meta.Input)
 		}
-		_, err = fmt.Fprintln(w.stdout, t.Render())
-		return err
+		return t.print(w.stdout)
 	})
 	cmd.Flags().BoolVar(&asJSON, "json", false, "one JSON object a line")
 	return cmd
@@ -113,7 +113,7 @@ func showPublication(ctx context.Context, w world, s shelf, m ledger.Meta) error
 		return err
 	}
 	if text := publication(at, m, s.flag); text != "" {
-		_, err = fmt.Fprintln(w.stdout, "publish: "+text)
+		_, err = fmt.Fprintln(w.stdout, "publish: "+report.Plain(text)) // why may be a server's words
 	}
 	return err
 }

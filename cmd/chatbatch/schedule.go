@@ -9,7 +9,6 @@ import (
 	"time"
 	_ "time/tzdata" // for hosts without a list of time zones: an image from scratch, Windows
 
-	"github.com/jedib0t/go-pretty/v6/table"
 	"github.com/spf13/cobra"
 
 	"chatbatch/io/ledger"
@@ -194,9 +193,10 @@ func (h *holder) tryConnection(ctx context.Context) error {
 
 // showNext shows what the schedules are and when their next ticks are.
 func (h *holder) showNext() error {
-	t := table.NewWriter()
-	t.SetStyle(table.StyleLight)
-	t.AppendHeader(table.Row{"schedule", "kind", "cron", "timezone", "next ticks", "output"})
+	t := listing{
+		header: []string{"schedule", "kind", "cron", "timezone", "next ticks", "output"},
+		worth:  []string{"schedule", "next ticks", "output", "cron", "kind", "timezone"},
+	}
 	now := time.Now()
 	for i, s := range h.schedules {
 		at := now
@@ -208,13 +208,12 @@ func (h *holder) showNext() error {
 			if err != nil {
 				return err
 			}
-			row := table.Row{"", "", "", "", s.When(at), e.output()}
+			row := []any{"", "", "", "", s.When(at), e.output()}
 			if n == 0 {
 				row[0], row[1], row[2], row[3] = s.Name, s.Kind, s.Cron, s.Zone
 			}
-			t.AppendRow(row)
+			t.add(row...)
 		}
 	}
-	_, err := fmt.Fprintln(h.w.stdout, t.Render())
-	return err
+	return t.print(h.w.stdout)
 }

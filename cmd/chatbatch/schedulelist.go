@@ -3,11 +3,9 @@ package main
 import (
 	"context"
 	"encoding/json"
-	"fmt"
 	"time"
 
 	"github.com/dustin/go-humanize"
-	"github.com/jedib0t/go-pretty/v6/table"
 	"github.com/spf13/cobra"
 
 	"chatbatch/io/ledger"
@@ -36,22 +34,26 @@ func scheduleListCommand(w world) *cobra.Command {
 		if asJSON {
 			return schedulesJSON(w, all)
 		}
-		t := table.NewWriter()
-		t.SetStyle(table.StyleLight)
-		t.AppendHeader(table.Row{"schedule", "kind", "cron", "timezone", "held", "next", "last", "state", "exit"})
+		t := listing{
+			header: []string{"schedule", "kind", "cron", "timezone", "held", "next", "last", "state", "exit"},
+			worth:  []string{"schedule", "next", "state", "exit", "held", "cron", "kind", "last", "timezone"},
+		}
 		for _, at := range all {
 			l := listedOf(at)
-			row := table.Row{l.Schedule, l.Kind, l.Cron, l.Zone, yesNo(l.Held), l.Next, l.Last, l.State, ""}
-			if l.Exit != nil {
-				row[8] = *l.Exit
-			}
-			t.AppendRow(row)
+			t.add(l.Schedule, l.Kind, l.Cron, l.Zone, yesNo(l.Held), l.Next, l.Last, l.State, known(l.Exit))
 		}
-		_, err = fmt.Fprintln(w.stdout, t.Render())
-		return err
+		return t.print(w.stdout)
 	})
 	cmd.Flags().BoolVar(&asJSON, "json", false, "one JSON object a line")
 	return cmd
+}
+
+// known is a number, or nothing where there is none.
+func known(n *int) any {
+	if n == nil {
+		return ""
+	}
+	return *n
 }
 
 func yesNo(yes bool) string {
@@ -149,8 +151,7 @@ schedule are kept.`,
 			}
 			return nil
 		}
-		_, err = fmt.Fprintln(w.stdout, historyTable(h))
-		return err
+		return historyTable(h).print(w.stdout)
 	})
 	cmd.Flags().IntVar(&most, "limit", 50, "how many ticks, the newest")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "one JSON object a line")
@@ -228,22 +229,20 @@ func listedTickOf(t ledger.Tick, zone string, books *ledger.Books) listedTick {
 }
 
 // historyTable shows ticks to people.
-func historyTable(h []listedTick) string {
-	t := table.NewWriter()
-	t.SetStyle(table.StyleLight)
-	t.AppendHeader(table.Row{"schedule", "tick", "state", "exit", "rows", "failed", "took", "run", "host", "why"})
+func historyTable(h []listedTick) *listing {
+	t := &listing{
+		header: []string{"schedule", "tick", "state", "exit", "rows", "failed", "took", "run", "host", "why"},
+		worth:  []string{"schedule", "tick", "state", "exit", "why", "failed", "took", "rows", "run", "host"},
+	}
 	for _, l := range h {
-		row := table.Row{l.Schedule, l.Tick, l.State, "", "", "", "", l.Run, l.Host, l.Error}
-		if l.Exit != nil {
-			row[3] = *l.Exit
-		}
+		var rows, failed, took string
 		if l.Books != nil {
-			row[4], row[5] = humanize.Comma(l.Books.Rows), humanize.Comma(l.Books.Failed)
+			rows, failed = humanize.Comma(l.Books.Rows), humanize.Comma(l.Books.Failed)
 		}
 		if l.Began != nil && l.Ended != nil {
-			row[6] = long(l.Ended.Sub(*l.Began))
+			took = long(l.Ended.Sub(*l.Began))
 		}
-		t.AppendRow(row)
+		t.add(l.Schedule, l.Tick, l.State, known(l.Exit), rows, failed, took, l.Run, l.Host, l.Error)
 	}
-	return t.Render()
+	return t
 }

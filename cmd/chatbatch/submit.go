@@ -189,6 +189,7 @@ func (j *job) give(ctx context.Context, kind string, conn *connection, input ope
 	if err != nil {
 		return err
 	}
+	conn.leave() // who has listed groups has no part of the hosts' budget any more
 	return j.release(ctx, meta, wait)
 }
 
@@ -230,7 +231,15 @@ func (j *job) submitter(ctx context.Context, kind, endpoint string) (conn *conne
 	if err != nil {
 		return nil, nil, err
 	}
-	return conn, func() { _ = conn.close() }, nil
+	return conn, conn.leave, nil
+}
+
+// leave closes a connection that can make calls, and may be repeated.
+func (c *connection) leave() {
+	if c.limiter != nil {
+		_ = c.close()
+		c.limiter = nil
+	}
 }
 
 // elsewhere is the connection of those who will work on a run: this command makes none.

@@ -18,7 +18,8 @@ import (
 
 const workHelp = `Work on the runs of an app that were given to many hosts by chatbatch submit, until a
 signal says to stop: then no more is begun, calls under way may come back within
---grace, and what is not settled is given back to the other hosts.
+--grace, and what is not settled is given back to the other hosts. An export to object
+storage is written there by one of them, with the keys of the store that are there.
 
 Any number of hosts may do this, with the same --ledger, --sdkappid and --region or
 --endpoint; each has the credentials of the app, which are not in the database. All of

@@ -11,8 +11,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/jackc/pgx/v5"
-
 	"chatbatch/limiter/pgtest"
 )
 
@@ -71,7 +69,7 @@ func pgURL(t testing.TB) string {
 		url = pgServer(t).URL()
 	}
 	name := fmt.Sprintf("l%d", server.schemas.Add(1))
-	pgExec(t, url, "DROP SCHEMA IF EXISTS "+name+" CASCADE; CREATE SCHEMA "+name)
+	pgtest.SQL(t, url, "DROP SCHEMA IF EXISTS "+name+" CASCADE; CREATE SCHEMA "+name)
 	return url + "&search_path=" + name
 }
 
@@ -107,17 +105,6 @@ func cleanUp() {
 	for i := len(lastly) - 1; i >= 0; i-- {
 		lastly[i]()
 	}
-}
-
-func pgExec(t testing.TB, url, statement string) {
-	t.Helper()
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(t.Context()), time.Minute)
-	defer cancel()
-	conn, err := pgx.Connect(ctx, url)
-	must(t, err)
-	defer conn.Close(ctx)
-	_, err = conn.Exec(ctx, statement, pgx.QueryExecModeSimpleProtocol)
-	must(t, err)
 }
 
 // pgMigrated is the address of a schema with the tables.

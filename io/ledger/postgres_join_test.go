@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+
+	"chatbatch/limiter/pgtest"
 )
 
 // sharedRun plans a run of so many chunks of ten rows and gives it to hosts.
@@ -70,7 +72,7 @@ func TestSignsOfLifeKnowBothClocks(t *testing.T) {
 func TestClockAhead(t *testing.T) {
 	s := newHeldStore(t)
 	for _, off := range []time.Duration{0, time.Hour, -time.Hour} {
-		pgExec(t, s.url, fmt.Sprintf(`CREATE OR REPLACE FUNCTION clock_timestamp() RETURNS timestamptz LANGUAGE sql VOLATILE
+		pgtest.SQL(t, s.url, fmt.Sprintf(`CREATE OR REPLACE FUNCTION clock_timestamp() RETURNS timestamptz LANGUAGE sql VOLATILE
 			AS 'SELECT pg_catalog.clock_timestamp() + interval ''%d s'' FROM pg_sleep(0.3)'`, int(off.Seconds())))
 		p := openPG(t, s.url+",pg_catalog") // the system's own comes after that of the test
 		ahead, err := p.ClockAhead(t.Context())
@@ -87,7 +89,7 @@ func TestJoined(t *testing.T) {
 	ctx := t.Context()
 	const chunks, hosts = 60, 3
 	sharedRun(t, s, chunks, Orders{})
-	pgExec(t, s.url, "CREATE TABLE done (chunk bigint PRIMARY KEY)")
+	pgtest.SQL(t, s.url, "CREATE TABLE done (chunk bigint PRIMARY KEY)")
 	var wg sync.WaitGroup
 	for h := range hosts {
 		wg.Go(func() {

@@ -39,7 +39,7 @@ func TestCommitOfUnknownEnd(t *testing.T) {
 			must(t, s.lock(ctx, "k"))
 			by, err := s.held("k")
 			must(t, err)
-			pgExec(t, s.url, "CREATE TABLE done (n int)")
+			pgtest.SQL(t, s.url, "CREATE TABLE done (n int)")
 			tries := 0
 			for range 3 {
 				first := true
@@ -83,7 +83,7 @@ func TestCommitBehindOneThatWasGivenUp(t *testing.T) {
 	must(t, s.lock(ctx, "k"))
 	by, err := s.held("k")
 	must(t, err)
-	pgExec(t, s.url, "CREATE TABLE done (n int)")
+	pgtest.SQL(t, s.url, "CREATE TABLE done (n int)")
 	for n := range 3 {
 		err := s.durably(ctx, by, askTime, func(ctx context.Context, tx *pgTx) error {
 			if err := tx.begin(ctx, nil); err != nil {

@@ -7,6 +7,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"chatbatch/limiter/pgtest"
 )
 
 // fetchedRun is a run of so many groups, whose hosts are to publish what they fetch.
@@ -120,7 +122,7 @@ func TestKeptByTheDead(t *testing.T) {
 	must(t, dead.Sent(ctx, 1))
 	lost := keep(t, dead, "half of a group")
 	dead.disk.(*pgRun).by.stop()
-	pgExec(t, s.url, "UPDATE chatbatch_lock SET until = now() - interval '1 second' WHERE key LIKE 'joined-%'")
+	pgtest.SQL(t, s.url, "UPDATE chatbatch_lock SET until = now() - interval '1 second' WHERE key LIKE 'joined-%'")
 	must(t, s.Bury(ctx))
 	if _, err := dead.Keep(ctx, []byte("the other half")); !errors.Is(err, ErrLocked) {
 		t.Errorf("kept by a host that was buried: got %v", err)
@@ -203,9 +205,14 @@ func TestPublishing(t *testing.T) {
 		t.Errorf("got %+v", at)
 	}
 
+	survey, err := s.Survey(ctx)
+	if must(t, err); len(survey.Runs) != 1 || survey.Runs[0].Publish != PublishByHosts || survey.Runs[0].Unpublished != "access denied" {
+		t.Errorf("got %+v", survey.Runs)
+	}
+
 	// It dies: another has the right, and it knows.
 	right.by.stop()
-	pgExec(t, s.url, "UPDATE chatbatch_lock SET until = now() - interval '1 second' WHERE key LIKE 'publish-%'")
+	pgtest.SQL(t, s.url, "UPDATE chatbatch_lock SET until = now() - interval '1 second' WHERE key LIKE 'publish-%'")
 	waiting("r1")
 	if _, failed, err := two.Unpublished(ctx, "app"); err != nil || !failed["r1"] {
 		t.Errorf("got %v, %v", failed, err)
@@ -255,7 +262,7 @@ func TestRestOfPublished(t *testing.T) {
 	_, err := fetch(ctx, join(t, s.Postgres, time.Minute), 1, 3)
 	must(t, err)
 	must(t, s.Finish(ctx, ""))
-	pgExec(t, s.url, "UPDATE chatbatch_run SET publish = 'published', dropped = true")
+	pgtest.SQL(t, s.url, "UPDATE chatbatch_run SET publish = 'published', dropped = true")
 	if n := pieces(t, s); n != 3 {
 		t.Fatalf("got %d pieces", n)
 	}
@@ -275,7 +282,7 @@ func TestRestOfPublishedTogether(t *testing.T) {
 	_, err := fetch(ctx, join(t, s.Postgres, time.Minute), 1, 3)
 	must(t, err)
 	must(t, s.Finish(ctx, ""))
-	pgExec(t, s.url, "UPDATE chatbatch_run SET publish = 'published', dropped = true")
+	pgtest.SQL(t, s.url, "UPDATE chatbatch_run SET publish = 'published', dropped = true")
 	other, err := s.pool.Begin(ctx)
 	must(t, err)
 	_, err = other.Exec(ctx, "DELETE FROM chatbatch_kept WHERE id = (SELECT min(id) FROM chatbatch_kept)")
@@ -308,7 +315,7 @@ func TestPublishBy(t *testing.T) {
 		t.Errorf("got %v, %v", runs, err)
 	}
 	// A finished run is told to be done by hosts of a version that knows nothing of exports.
-	pgExec(t, s.url, "UPDATE chatbatch_run SET told = true")
+	pgtest.SQL(t, s.url, "UPDATE chatbatch_run SET told = true")
 	if i := infoOf(t, s); i.Reported {
 		t.Errorf("got %+v", i)
 	}
@@ -338,9 +345,9 @@ func formThreeURL(t *testing.T) string {
 	t.Helper()
 	url := pgURL(t)
 	for _, form := range forms()[:3] {
-		pgExec(t, url, form)
+		pgtest.SQL(t, url, form)
 	}
-	pgExec(t, url, `COMMENT ON TABLE chatbatch_run IS 'chatbatch ledger v3: the runs of all hosts'`)
+	pgtest.SQL(t, url, `COMMENT ON TABLE chatbatch_run IS 'chatbatch ledger v3: the runs of all hosts'`)
 	return url
 }
 
@@ -381,13 +388,13 @@ func TestMigrateBesideReaders(t *testing.T) {
 // Tables of form 3 with runs in them are brought up to date: runs are as they were.
 func TestMigrateFormThree(t *testing.T) {
 	url := formThreeURL(t)
-	pgExec(t, url, `INSERT INTO chatbatch_schedule VALUES ('night', '{}', 'c', 'l', now(), now());
+	pgtest.SQL(t, url, `INSERT INTO chatbatch_schedule VALUES ('night', '{}', 'c', 'l', now(), now());
 		INSERT INTO chatbatch_kept VALUES (1, 7, 'abc')`)
 	for n, state := range []string{"finished", "running", "stopped"} {
 		m := meta(fmt.Sprint("r", n))
 		text, err := m.MarshalJSON()
 		must(t, err)
-		pgExec(t, url, fmt.Sprintf(`INSERT INTO chatbatch_run (run, key, meta, sum, state, told, fleet, waited)
+		pgtest.SQL(t, url, fmt.Sprintf(`INSERT INTO chatbatch_run (run, key, meta, sum, state, told, fleet, waited)
 			VALUES ('%s', '%s', convert_to('%s', 'UTF8'), %d, '%s', %t, %d, true)`, m.Run, m.Key(), text, checksum(text, ""), state, state == "finished", n))
 	}
 	if _, err := OpenPostgres(t.Context(), PostgresOptions{URL: url}); !errors.Is(err, ErrNotMigrated) {

@@ -5,6 +5,8 @@ import (
 	"testing"
 
 	"github.com/jackc/pgx/v5"
+
+	"chatbatch/limiter/pgtest"
 )
 
 const (
@@ -27,7 +29,7 @@ func TestQueriesReadWhatIsAsked(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			url := pgMigrated(t)
-			pgExec(t, url, fillRunsSQL+tt.filled)
+			pgtest.SQL(t, url, fillRunsSQL+tt.filled)
 			conn, err := pgx.Connect(t.Context(), url)
 			must(t, err)
 			defer conn.Close(t.Context())

@@ -34,7 +34,7 @@ func TestReleaseThroughCrashOfTheServer(t *testing.T) {
 	s := &heldStore{openPG(t, server.URL()), server.URL()}
 	const chunks = 2*releaseStep + 7
 	m := plannedRun(t, s, chunks)
-	pgExec(t, s.url, "CREATE TABLE given (chunk bigint)")
+	pgtest.SQL(t, s.url, "CREATE TABLE given (chunk bigint)")
 	calls := 0
 	released, err := s.Release(t.Context(), m, Orders{}, func(ctx context.Context, tx pgx.Tx, open []int64) error {
 		if calls++; calls == 2 {

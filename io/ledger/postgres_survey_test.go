@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+
+	"chatbatch/limiter/pgtest"
 )
 
 // A survey has the sums of runs, who works on them, and what failed.
@@ -53,7 +55,7 @@ func TestSurvey(t *testing.T) {
 	}
 
 	// A host that has died is there until somebody finds out; one that has left is not.
-	pgExec(t, s.url, "UPDATE chatbatch_lock SET until = clock_timestamp() - interval '9 s' WHERE key LIKE 'joined-%'")
+	pgtest.SQL(t, s.url, "UPDATE chatbatch_lock SET until = clock_timestamp() - interval '9 s' WHERE key LIKE 'joined-%'")
 	got, err = s.Survey(ctx)
 	if must(t, err); len(got.Hosts) != 1 {
 		t.Errorf("got hosts %+v", got.Hosts)
@@ -69,7 +71,7 @@ func TestSurvey(t *testing.T) {
 func TestSurveyIsBounded(t *testing.T) {
 	s := newHeldStore(t)
 	ctx := t.Context()
-	pgExec(t, s.url, fmt.Sprintf(`INSERT INTO chatbatch_run (run, key, meta, sum, state)
+	pgtest.SQL(t, s.url, fmt.Sprintf(`INSERT INTO chatbatch_run (run, key, meta, sum, state)
 		SELECT 'r' || lpad(i::text, 4, '0'), 'k' || i, '{}', 0, CASE WHEN i IN (3, 4) THEN 'running' ELSE 'finished' END
 		FROM generate_series(1, %d) AS i`, 2*surveyRuns))
 	got, err := s.Survey(ctx)
@@ -88,7 +90,7 @@ func TestSurveyAway(t *testing.T) {
 	if _, err := s.Survey(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	pgExec(t, s.url, "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()")
+	pgtest.SQL(t, s.url, "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()")
 	if _, err := s.Survey(t.Context()); err != nil {
 		t.Errorf("with dead connections: %v", err)
 	}

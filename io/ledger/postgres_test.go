@@ -2,11 +2,11 @@ package ledger
 
 import (
 	"bytes"
+	"chatbatch/limiter/pgtest"
 	"context"
 	"errors"
 	"fmt"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 )
@@ -18,23 +18,7 @@ func TestMigratePostgres(t *testing.T) {
 	if !errors.Is(err, ErrNotMigrated) || !strings.Contains(err.Error(), "chatbatch migrate") {
 		t.Errorf("without tables: got %v", err)
 	}
-	var wg sync.WaitGroup
-	var mu sync.Mutex
-	made := 0
-	for range 4 {
-		wg.Go(func() {
-			changed, err := MigratePostgres(t.Context(), url)
-			mu.Lock()
-			defer mu.Unlock()
-			if err != nil {
-				t.Error(err)
-			}
-			if changed {
-				made++
-			}
-		})
-	}
-	wg.Wait()
+	made := pgtest.Contest(t, 4, func(int) (bool, error) { return MigratePostgres(t.Context(), url) })
 	if made != 1 {
 		t.Errorf("%d of 4 made the tables", made)
 	}
@@ -50,7 +34,7 @@ func TestForeignTables(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			url := pgURL(t)
-			pgExec(t, url, "CREATE TABLE chatbatch_run (n int); COMMENT ON TABLE chatbatch_run IS "+tt.comment)
+			pgtest.SQL(t, url, "CREATE TABLE chatbatch_run (n int); COMMENT ON TABLE chatbatch_run IS "+tt.comment)
 			_, err := OpenPostgres(t.Context(), PostgresOptions{URL: url})
 			_, err2 := MigratePostgres(t.Context(), url)
 			for _, err := range []error{err, err2} {
@@ -135,7 +119,7 @@ func TestPostgresFindAndList(t *testing.T) {
 	if id := s.NewRun(ctx, key, time.Now()); id <= "20991122T014912.999Z-ffffff" {
 		t.Errorf("a new run %q comes before the newest", id)
 	}
-	pgExec(t, s.url, "UPDATE chatbatch_run SET meta = meta || '\\x20' WHERE run LIKE '2099%'")
+	pgtest.SQL(t, s.url, "UPDATE chatbatch_run SET meta = meta || '\\x20' WHERE run LIKE '2099%'")
 	list, err = s.List(ctx)
 	must(t, err)
 	if _, err := s.Find(ctx, list, key); !errors.Is(err, ErrDamaged) || !strings.Contains(err.Error(), "--fresh") {
@@ -222,7 +206,7 @@ func TestPostgresKeep(t *testing.T) {
 			}
 		}
 	}
-	pgExec(t, s.url, `UPDATE chatbatch_kept SET data = set_byte(data, 0, 99)`)
+	pgtest.SQL(t, s.url, `UPDATE chatbatch_kept SET data = set_byte(data, 0, 99)`)
 	for span := range want {
 		if _, err := kept(t, l, span); !errors.Is(err, ErrDamaged) || !strings.Contains(err.Error(), "--fresh") {
 			t.Errorf("a flipped bit: got %v", err)
@@ -301,7 +285,7 @@ func TestLostLock(t *testing.T) {
 	planSmall(t, l)
 	must(t, l.Begin(ctx))
 	must(t, l.Settle(ctx, 1, make([]Outcome, 2), Cost{1, 0}))
-	pgExec(t, s.url, "UPDATE chatbatch_lock SET until = '-infinity'")
+	pgtest.SQL(t, s.url, "UPDATE chatbatch_lock SET until = '-infinity'")
 	other := openPG(t, s.url)
 	unlock, err := other.Lock(ctx, l.Meta().Key(), false)
 	must(t, err)

@@ -5,6 +5,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"chatbatch/limiter/pgtest"
 )
 
 func nightly() Schedule {
@@ -91,7 +93,7 @@ func TestTakeTick(t *testing.T) {
 	}
 	a.Run = "r1"
 	must(t, a.Save(t.Context()))
-	pgExec(t, url, "DELETE FROM chatbatch_lock") // as if it had been dead for long
+	pgtest.SQL(t, url, "DELETE FROM chatbatch_lock") // as if it had been dead for long
 	b, err := two.TakeTick(t.Context(), s.Name, "two")
 	must(t, err)
 	if !b.At.Equal(a.At) || b.Run != "r1" || b.Takes != 2 || b.Host != "two" || !b.Began.Equal(a.Began) && a.Takes > 1 {

@@ -200,6 +200,31 @@ func TestQueued(t *testing.T) {
 	}
 }
 
+// What an export has fetched may be without its place still; why is text, wherever it
+// comes from.
+func TestNotPublished(t *testing.T) {
+	for name, test := range map[string]struct {
+		publish ledger.Publish
+		why     string
+		want    string // "": nothing
+	}{
+		"no export":    {},
+		"done":         {publish: ledger.PublishDone, why: "access denied"},
+		"by hosts":     {publish: ledger.PublishByHosts, want: "not published yet<"},
+		"by nobody":    {publish: ledger.PublishByHosts, why: "<b>denied</b>", want: "not published: &lt;b&gt;denied&lt;/b&gt;<"},
+		"by a command": {publish: ledger.PublishByCommand, want: "not published: chatbatch resume 20261126T010000.000Z-000000 --wait does it<"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			f := newFakeRuns()
+			f.change(func(s *ledger.Survey) { s.Runs[1].Publish, s.Runs[1].Unpublished = test.publish, test.why })
+			body := get(New(Options{Runs: f}), http.MethodGet, "localhost", "/now").Body.String()
+			if got := strings.Contains(body, "not published"); got != (test.want != "") || !strings.Contains(body, test.want) {
+				t.Errorf("want %q in %s", test.want, body)
+			}
+		})
+	}
+}
+
 // A pace is that of the last half minute, and known after two seconds.
 func TestPerSecond(t *testing.T) {
 	var p *pace

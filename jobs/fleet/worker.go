@@ -1,6 +1,7 @@
 package fleet
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -232,7 +233,7 @@ func (w *Worker) bury(ctx context.Context, queue *pgxpool.Pool) error {
 				return clock
 			}
 			// Those who have settled the last chunk of a run may be dead, too.
-			err := errors.Join(clock, w.Store.Bury(ctx), w.Store.Finish(ctx, ""), w.tryQueue(ctx, queue))
+			err := cmp.Or(clock, w.Store.Bury(ctx), w.Store.Finish(ctx, ""), w.tryQueue(ctx, queue)) // of a database that is away one says it
 			if ctx.Err() != nil {
 				return nil
 			}
@@ -275,11 +276,12 @@ func (w *Worker) stop(end context.CancelCauseFunc) {
 	end(errStopping)
 }
 
-// unwrote notes why a crew could not leave its run.
+// unwrote notes why a crew could not leave its run. That others have long taken it over is
+// no reason.
 func (w *Worker) unwrote(err error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if w.stopping && w.unwritten == nil {
+	if w.stopping && w.unwritten == nil && errors.Is(err, ledger.ErrUnreachable) {
 		w.unwritten = err
 	}
 }

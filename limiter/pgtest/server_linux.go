@@ -236,8 +236,22 @@ func (s *Server) Stop(tb testing.TB) {
 func (s *Server) Kill(tb testing.TB) {
 	tb.Helper()
 	s.signal(tb, unix.SIGSTOP) // nobody has children meanwhile
+	of := children(s.pid)
 	s.signal(tb, unix.SIGKILL)
 	s.Stop(tb)
+	// It takes a moment on a busy machine, and with one that is left none starts.
+	for _, pid := range of {
+		for since := time.Now(); alive(pid) && time.Since(since) < patience; {
+			time.Sleep(time.Millisecond)
+		}
+	}
+}
+
+// alive says whether a process has memory: one that nobody has waited for has not.
+func alive(pid int) bool {
+	stat, _ := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	fields := bytes.Fields(stat[bytes.LastIndexByte(stat, ')')+1:])
+	return len(fields) > 0 && string(fields[0]) != "Z" && string(fields[0]) != "X"
 }
 
 // Freeze stops all processes of the server where they are: connections stay, new

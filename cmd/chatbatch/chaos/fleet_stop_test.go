@@ -20,7 +20,7 @@ func TestFleetStopWithoutDatabase(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			f := newFleet(t, 20, marksDeed, 3)
-			h := f.host("--grace", "2s")
+			h := f.host("--grace", "2s", "--ui", "127.0.0.1:0")
 			p := f.begun(20)
 			h.lose(databaseHost)
 			time.Sleep(3 * time.Second) // until it waits for the database

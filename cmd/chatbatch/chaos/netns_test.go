@@ -5,6 +5,7 @@ package chaos
 import (
 	"errors"
 	"fmt"
+	"net"
 	"net/netip"
 	"os"
 	"os/exec"
@@ -13,6 +14,7 @@ import (
 	"sync/atomic"
 	"syscall"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -75,7 +77,24 @@ func newNetwork(t testing.TB) (*network, error) {
 		ip("route", "add", n.prefix+"0/24", "via", n.addr(routerHost).String(), "dev", root, "onlink"),
 		n.router.do(func() error {
 			return errors.Join(n.port("wan", databaseHost, apiHost), os.WriteFile("/proc/sys/net/ipv4/ip_forward", []byte("1"), 0))
-		}))
+		}),
+		n.probe())
+}
+
+// probe looks whether servers can be reached: a firewall may be in the way.
+func (n *network) probe() error {
+	l, err := net.Listen("tcp", netip.AddrPortFrom(n.addr(apiHost), 0).String())
+	if err != nil {
+		return err
+	}
+	defer l.Close()
+	return n.router.do(func() error {
+		c, err := net.DialTimeout("tcp", l.Addr().String(), 2*time.Second)
+		if err != nil {
+			return err
+		}
+		return c.Close()
+	})
 }
 
 // addr is the address with this last number.
