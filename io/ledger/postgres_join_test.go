@@ -318,3 +318,25 @@ func TestPaceOfHostsTogether(t *testing.T) {
 		}
 	}
 }
+
+// Whoever joins a run that is removed just then leaves nothing behind.
+func TestJoinOfARemovedRun(t *testing.T) {
+	s := newHeldStore(t)
+	sharedRun(t, s, 1, Orders{})
+	l, err := s.OpenRead(t.Context(), "r1")
+	must(t, err)
+	d := l.disk.(*pgRun)
+	d.by = newLease(joinPrefix+newHolder(), time.Minute)
+	_, _, err = s.take(t.Context(), d.by)
+	must(t, err)
+	pgtest.SQL(t, s.url, "DELETE FROM chatbatch_run") // before its last step
+	l.readOnly = false
+	l.startWriter()
+	defer l.Close()
+	if err := l.Begin(t.Context()); !errors.Is(err, ErrNoRun) {
+		t.Errorf("got %v", err)
+	}
+	if n := pgtest.SQL(t, s.url, "SELECT count(*) FROM chatbatch_session"); n[0] != "0" {
+		t.Errorf("%s sessions", n[0])
+	}
+}
