@@ -239,9 +239,9 @@ func (j *job) manifestPath(run string) string {
 }
 
 // publish puts the table of a finished export in its place. It returns what is to
-// be said of it. What it has begun it ends; but it waits for others who publish there
-// no longer than until ends.
-func (j *job) publish(ctx, until context.Context, l *ledger.Ledger) (string, error) {
+// be said of it, and says so to noted, if not nil, before another may be put there. What it
+// has begun it ends; but it waits for others who publish there no longer than until ends.
+func (j *job) publish(ctx, until context.Context, l *ledger.Ledger, noted func(text string) error) (string, error) {
 	m := l.Meta()
 	instead := j.instead
 	if err := j.planAgain(m); err != nil {
@@ -256,6 +256,22 @@ func (j *job) publish(ctx, until context.Context, l *ledger.Ledger) (string, err
 		return "", err
 	}
 	defer unlock()
+	if instead == "" && j.shared {
+		err = j.checkNewest(ctx, m.Run)
+	}
+	var text string
+	if err == nil {
+		text, err = j.put(ctx, until, l, planned)
+	}
+	if err == nil && noted != nil {
+		err = noted(text)
+	}
+	return text, err
+}
+
+// put is publish for who has locked the target.
+func (j *job) put(ctx, until context.Context, l *ledger.Ledger, planned string) (string, error) {
+	m := l.Meta()
 	f, err := j.exportFormat()
 	if err != nil {
 		return "", err

@@ -126,7 +126,7 @@ func pauseCommand(w world) *cobra.Command {
 way may still come back. What is not settled stays unprocessed: chatbatch resume goes on.`,
 	}, func(ctx context.Context, s shelf, args []string) error {
 		return halt(ctx, w, s, args[0], "paused", func(ctx context.Context) (bool, error) {
-			return s.database.Halt(ctx, args[0], ledger.Interrupted, "it was paused")
+			return s.database.Halt(ctx, args[0], 0, ledger.Interrupted, "it was paused")
 		})
 	})
 }

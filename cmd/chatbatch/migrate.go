@@ -20,12 +20,14 @@ func migrateCommand(w world) *cobra.Command {
 		Short: "Make or upgrade the tables by which hosts share a budget, or runs",
 		Long: `Make or upgrade the table by which hosts share a budget, in the PostgreSQL database
 of --limiter, and the tables in which runs are kept, in that of --ledger, with those of
-the queue by which many hosts work on them (River's own, river_*). Run it once, before the first run, and again with a newer program. It may be repeated, and run on
-several hosts at once; runs may go on meanwhile.
+the queue by which many hosts work on them (River's own, river_*). Run it once, before
+the first run, and again with a newer program. It may be repeated, and run on several
+hosts at once; runs may go on meanwhile.
 
 It needs the right to create a table in the schema of the database's user
 (CREATE). Runs need SELECT, INSERT and UPDATE on the tables (chatbatch_*), and those
-of a ledger DELETE; chatbatch submit and chatbatch work all of these on river_* as well.
+of a ledger DELETE; chatbatch submit and chatbatch work all of these on river_* as well,
+and USAGE of the sequences river_*.
 
 Exit codes:
   0   the tables are there

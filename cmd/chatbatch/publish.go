@@ -50,37 +50,51 @@ func (j *job) elsewhereCommand(run, file string) string {
 	return "chatbatch resume " + run + wait + " -o " + file
 }
 
-// publishAsHost publishes, as one of many hosts, what a finished run has fetched.
-func (j *job) publishAsHost(ctx context.Context, run string) (done fleet.Published, err error) {
+// publishAsHost publishes, as one of many hosts, what a finished run has fetched, and says
+// what to noted.
+func (j *job) publishAsHost(ctx context.Context, run string, noted func(fleet.Published) error) error {
 	l, err := j.store.OpenRead(ctx, run)
 	if err != nil {
-		return done, err
+		return err
 	}
 	defer l.Close()
 	p := j.of(l.Meta())
 	p.shared = true
 	if err := p.planAgain(l.Meta()); err != nil {
-		return done, err
+		return err
 	}
 	// Whoever submits names the store. The keys of a host that has one go nowhere else.
 	if own := j.endpointOf(j.w.getenv); own != "" && own != p.endpointOf(p.w.getenv) {
-		return done, fmt.Errorf("publish %s: this host writes to the object storage at %s alone, and the run's is at %s", p.target, own, p.endpointOf(p.w.getenv))
+		return fmt.Errorf("publish %s: this host writes to the object storage at %s alone, and the run's is at %s", p.target, own, p.endpointOf(p.w.getenv))
 	}
-	switch newer, err := j.store.database.NewerAt(ctx, run, p.target); {
-	case err != nil:
-		return done, err
-	case newer != "":
-		return done, fmt.Errorf("publish %s: run %s is newer, and is there", p.target, newer)
+	if err := p.checkNewest(ctx, run); err != nil { // before there is any work
+		return err
 	}
 	if err := p.probe(ctx); err != nil {
-		return done, err
+		return err
 	}
 	if err := p.store.lodge(run); err != nil {
-		return done, err
+		return err
 	}
-	text, err := p.publish(ctx, ctx, l)
-	p.store.local().Vacate(run)
-	return p.published(text), err
+	defer p.store.local().Vacate(run)
+	_, err = p.publish(ctx, ctx, l, func(text string) error {
+		p.store.local().Vacate(run)
+		return noted(p.published(text))
+	})
+	return err
+}
+
+// checkNewest refuses to put an object in the place of one that a later run has put there.
+// Files are each host's own.
+func (j *job) checkNewest(ctx context.Context, run string) error {
+	if !object.Is(j.target) {
+		return nil
+	}
+	newer, err := j.store.database.NewerAt(ctx, run, j.target)
+	if err == nil && newer != "" {
+		err = fmt.Errorf("publish %s: run %s is newer, and is there", j.target, newer)
+	}
+	return err
 }
 
 // published is what is to be known of a publication of this job.
@@ -210,12 +224,14 @@ func (j *job) publishNow(ctx, until context.Context, l *ledger.Ledger) (string, 
 	sending, end := context.WithCancelCause(held) // it ends with the command, too
 	defer end(nil)
 	defer context.AfterFunc(until, func() { end(context.Cause(until)) })()
-	text, err := j.publish(held, sending, l)
-	if err == nil {
+	text, err := j.publish(held, sending, l, func(text string) error {
 		done := j.published(text)
 		if err := right.Done(ctx, done.Text, done.Place); err != nil {
 			j.log.Warn("what the export fetched cannot be removed: " + err.Error())
 		}
+		return nil
+	})
+	if err == nil {
 		return text, nil
 	}
 	if held.Err() != nil {

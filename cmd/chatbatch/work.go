@@ -154,12 +154,13 @@ func (j *job) books(until context.Context, l *ledger.Ledger) (ledger.Summary, er
 	}
 	var published string
 	if isExport(l.Meta().Kind) && l.State() == ledger.Finished {
-		publish := j.publish
-		if j.shared {
-			publish = j.publishShared
-		}
 		var err error
-		if published, err = publish(ctx, until, l); err != nil {
+		if j.shared {
+			published, err = j.publishShared(ctx, until, l)
+		} else {
+			published, err = j.publish(ctx, until, l, nil)
+		}
+		if err != nil {
 			return ledger.Summary{}, err
 		}
 	}

@@ -28,7 +28,8 @@ var ErrNotMigrated = errors.New("the database is not ready for ledgers: run chat
 // usePostgres is what ledgers take of a database.
 var usePostgres = postgres.Use{
 	Table: "chatbatch_run", NotReady: ErrNotMigrated,
-	Rights: "to keep runs: CONNECT to the database, USAGE of the schema, SELECT, INSERT, UPDATE and DELETE on the tables chatbatch_*",
+	Rights: "to keep runs: CONNECT to the database, USAGE of the schema, SELECT, INSERT, UPDATE and DELETE on the tables chatbatch_*; " +
+		"for many hosts the same on the tables river_*, and USAGE of the sequences river_*",
 }
 
 // A Postgres is a store of runs in a PostgreSQL database, with which every host that

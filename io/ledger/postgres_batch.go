@@ -1,6 +1,7 @@
 package ledger
 
 import (
+	"cmp"
 	"context"
 	"maps"
 	"slices"
@@ -284,9 +285,11 @@ func saveTally(q *pgx.Batch, no, hand int64, tally map[tallyKey]tallyRow) {
 }
 
 // savePace queues seconds. Each row is a statement of its own, since two of them may
-// be the same second.
+// be the same second. Hosts share these rows: all of them come to them in the same order,
+// so that no two wait for each other.
 func savePace(q *pgx.Batch, no int64, pace []Second) {
-	for _, s := range pace {
+	inOrder := func(a, b Second) int { return cmp.Compare(a.Unix, b.Unix) }
+	for _, s := range slices.SortedStableFunc(slices.Values(pace), inOrder) {
 		q.Queue(`INSERT INTO chatbatch_pace AS p (run, second, calls, retries, refused, lanes, budget) VALUES ($1, $2, $3, $4, $5, $6, $7)
 			ON CONFLICT (run, second) DO UPDATE SET calls = p.calls + excluded.calls, retries = p.retries + excluded.retries,
 				refused = p.refused + excluded.refused, budget = greatest(p.budget, excluded.budget),
@@ -296,15 +299,17 @@ func savePace(q *pgx.Batch, no int64, pace []Second) {
 	}
 }
 
+// saveWindows queues windows, in the order of savePace for its reason.
 func saveWindows(q *pgx.Batch, no int64, b *batch) {
-	for _, w := range b.windows {
+	inOrder := func(a, b windowRow) int { return cmp.Compare(a.second, b.second) }
+	for _, w := range slices.SortedStableFunc(slices.Values(b.windows), inOrder) {
 		if w.histogram != "" {
 			q.Queue("INSERT INTO chatbatch_latency (run, second, seconds, answers, histogram) VALUES ($1, $2, $3, $4, $5)",
 				no, w.second, int64(w.seconds), w.answers, w.histogram)
 		}
-		for class, rows := range w.failed {
+		for _, class := range slices.Sorted(maps.Keys(w.failed)) {
 			q.Queue(`INSERT INTO chatbatch_failing AS f (run, second, class, rows) VALUES ($1, $2, $3, $4)
-				ON CONFLICT (run, second, class) DO UPDATE SET rows = f.rows + excluded.rows`, no, w.second, class, rows)
+				ON CONFLICT (run, second, class) DO UPDATE SET rows = f.rows + excluded.rows`, no, w.second, class, w.failed[class])
 		}
 	}
 	if b.latency != "" {

@@ -130,11 +130,13 @@ func (p *Postgres) Reported(ctx context.Context, run string) error {
 }
 
 // Halt ends the work of all hosts on a run: it is in state from now on, and why says why.
-// changed is false if they are not at work on it.
-func (p *Postgres) Halt(ctx context.Context, run string, state State, why string) (changed bool, err error) {
+// fleet is the time for which it was given to them ([Standing].Fleet) that this is about: what
+// was found out then says nothing of a later one, which has other orders; 0 is any. changed
+// is false if they are not at work on it.
+func (p *Postgres) Halt(ctx context.Context, run string, fleet int64, state State, why string) (changed bool, err error) {
 	err = p.ask(ctx, func(ctx context.Context) error {
-		done, err := p.pool.Exec(ctx, "UPDATE chatbatch_run SET state = $2, why = $3, told = false WHERE run = $1 AND state = 'running' AND fleet > 0",
-			run, string(state), []byte(why))
+		done, err := p.pool.Exec(ctx, `UPDATE chatbatch_run SET state = $3, why = $4, told = false
+			WHERE run = $1 AND state = 'running' AND fleet > 0 AND $2::bigint IN (0, fleet)`, run, fleet, string(state), []byte(why))
 		changed = done.RowsAffected() > 0
 		return err
 	})
@@ -175,9 +177,10 @@ func (p *Postgres) Introduce(ctx context.Context, run string, session int64) (fi
 	return first, known, p.explain(ctx, err)
 }
 
-// Introduced notes that the server has accepted a call of the run.
-func (p *Postgres) Introduced(ctx context.Context, run string) error {
-	return p.exec(ctx, "UPDATE chatbatch_run SET known = true WHERE run = $1 AND NOT known", run)
+// Introduced notes that the server has accepted a call of the run since it was given to the
+// hosts for that time; see [Postgres.Halt].
+func (p *Postgres) Introduced(ctx context.Context, run string, fleet int64) error {
+	return p.exec(ctx, "UPDATE chatbatch_run SET known = true WHERE run = $1 AND fleet = $2 AND NOT known", run, fleet)
 }
 
 // Bury removes the locks of those who had joined a run and have not been heard of for too

@@ -1,9 +1,12 @@
 package ledger
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -222,19 +225,27 @@ func TestRelease(t *testing.T) {
 	if first, _, err := s.Introduce(ctx, "r1", other.SessionID()); !first || err != nil {
 		t.Errorf("introduce after another has left: %v, %v", first, err)
 	}
-	must(t, s.Introduced(ctx, "r1"))
+	must(t, s.Introduced(ctx, "r1", 2))
+	if at, err := s.Standing(ctx, "r1"); err != nil || at.Known {
+		t.Errorf("introduced for another time: got %+v, %v", at, err)
+	}
+	must(t, s.Introduced(ctx, "r1", 1))
 	if _, known, err := s.Introduce(ctx, "r1", 77); !known || err != nil {
 		t.Errorf("introduced: %v, %v", known, err)
 	}
 
-	changed, err := s.Halt(ctx, "r1", Refused, "no key")
+	changed, err := s.Halt(ctx, "r1", 2, Refused, "no key")
+	if must(t, err); changed {
+		t.Error("it was halted by what is of another time")
+	}
+	changed, err = s.Halt(ctx, "r1", 1, Refused, "no key")
 	if must(t, err); !changed {
 		t.Error("it was not halted")
 	}
 	if _, err := s.Open(ctx, "r1"); !errors.Is(err, ErrShared) {
 		t.Errorf("opened when it was halted: got %v", err)
 	}
-	if changed, err = s.Halt(ctx, "r1", Stopped, "too late"); changed || err != nil {
+	if changed, err = s.Halt(ctx, "r1", 0, Stopped, "too late"); changed || err != nil {
 		t.Errorf("halted again: %v, %v", changed, err)
 	}
 	at, err := s.Standing(ctx, "r1")
@@ -253,5 +264,57 @@ func TestRelease(t *testing.T) {
 	must(t, err)
 	if run, err := s.Find(ctx, list, meta("r1").Key()); run != "" || err != nil {
 		t.Errorf("a run that was cancelled goes on: %q, %v", run, err)
+	}
+}
+
+// Hosts add to the same seconds and classes at once, in whatever order they come: none has
+// to be broken off because two wait for each other, which would look like a database that
+// is lost.
+func TestPaceOfHostsTogether(t *testing.T) {
+	s := newHeldStore(t)
+	sharedRun(t, s, 1, Orders{})
+	ctx := t.Context()
+	var said bytes.Buffer
+	log := slog.New(slog.NewTextHandler(&said, nil))
+	var hosts sync.WaitGroup
+	for h := range 2 {
+		p, err := OpenPostgres(ctx, PostgresOptions{URL: s.url, Log: log})
+		must(t, err)
+		defer p.Close()
+		l := join(t, p, time.Minute)
+		var pace []Second
+		var windows []Window
+		for n := range 100 {
+			pace = append(pace, Second{Unix: int64(n), Calls: 1})
+			windows = append(windows, Window{Unix: int64(n), Seconds: 1, Failed: map[string]int64{"a": 1, "b": 1, "c": 1, "d": 1}})
+		}
+		if h == 1 {
+			slices.Reverse(pace)
+			slices.Reverse(windows)
+		}
+		hosts.Go(func() {
+			for range 10 {
+				if err := errors.Join(l.AddPace(ctx, pace), l.AddWindows(ctx, windows, nil)); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	hosts.Wait()
+	if said.Len() > 0 {
+		t.Errorf("it said:\n%s", said.String())
+	}
+	v := viewOf(t, join(t, s.Postgres, time.Minute))
+	for second, err := range v.Pace(ctx) {
+		if must(t, err); second.Calls != 20 {
+			t.Fatalf("got %+v", second)
+		}
+	}
+	for w, err := range v.Failing(ctx) {
+		for class, rows := range w.Failed {
+			if must(t, err); rows != 20 {
+				t.Fatalf("second %d, %s: %d rows", w.Unix, class, rows)
+			}
+		}
 	}
 }

@@ -232,7 +232,7 @@ func TestGiveUp(t *testing.T) {
 	proxy.Hang()
 	ended := make(chan error)
 	go func() { ended <- l.Settle(ctx, 1, make([]Outcome, 2), Cost{1, 0}) }()
-	go func() { ended <- s.Introduced(ctx, "r1") }()
+	go func() { ended <- s.Introduced(ctx, "r1", 1) }()
 	time.Sleep(100 * time.Millisecond) // until they wait
 	s.GiveUp()
 	for range 2 {

@@ -225,15 +225,18 @@ func (b *Publishing) Failed(ctx context.Context, why string) error {
 		WHERE run = $1 AND publish IN ('command', 'hosts')`, b.run, time.Now().UnixMilli(), b.p.host, []byte(why))
 }
 
+// removeKeptSQL removes pieces of a published run, found by an index whatever the planner
+// thinks of the run. Those that another is removing it passes over.
+const removeKeptSQL = `DELETE FROM chatbatch_kept WHERE run = (SELECT no FROM chatbatch_run WHERE run = $1)
+	AND id = ANY(ARRAY(SELECT id FROM chatbatch_kept WHERE run = (SELECT no FROM chatbatch_run WHERE run = $1 AND publish = 'published')
+		ORDER BY id LIMIT $2 FOR UPDATE SKIP LOCKED))`
+
 // removeKept removes what a published run has fetched, a little at a time. It does not
-// matter who does it, nor how many at once.
+// matter who does it, nor how many at once: whoever finds that nothing is left says so.
 func (p *Postgres) removeKept(ctx context.Context, run string) error {
 	for more := true; more; {
 		err := p.ask(ctx, func(ctx context.Context) error {
-			done, err := p.pool.Exec(ctx, `DELETE FROM chatbatch_kept
-				WHERE run = (SELECT no FROM chatbatch_run WHERE run = $1 AND publish = 'published')
-					AND id IN (SELECT id FROM chatbatch_kept WHERE run = (SELECT no FROM chatbatch_run WHERE run = $1) ORDER BY id LIMIT $2)`,
-				run, int64(dropStep))
+			done, err := p.pool.Exec(ctx, removeKeptSQL, run, int64(dropStep))
 			more = done.RowsAffected() > 0
 			return err
 		})
@@ -241,5 +244,6 @@ func (p *Postgres) removeKept(ctx context.Context, run string) error {
 			return fmt.Errorf("%s: run %s: %w", opDrop, run, p.explain(ctx, err))
 		}
 	}
-	return p.exec(ctx, "UPDATE chatbatch_run SET publish = 'done' WHERE run = $1 AND publish = 'published'", run)
+	return p.exec(ctx, `UPDATE chatbatch_run r SET publish = 'done' WHERE run = $1 AND publish = 'published'
+		AND NOT EXISTS (SELECT 1 FROM chatbatch_kept WHERE run = r.no)`, run)
 }

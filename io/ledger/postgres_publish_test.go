@@ -274,6 +274,32 @@ func TestRestOfPublished(t *testing.T) {
 	}
 }
 
+// Several may remove what was published at once. None says that it is done while another
+// has yet to remove a piece: that would stay for ever.
+func TestRestOfPublishedTogether(t *testing.T) {
+	s := fetchedRun(t, 1, PublishByHosts)
+	ctx := t.Context()
+	_, err := fetch(ctx, join(t, s.Postgres, time.Minute), 1, 3)
+	must(t, err)
+	must(t, s.Finish(ctx, ""))
+	pgtest.SQL(t, s.url, "UPDATE chatbatch_run SET publish = 'published', dropped = true")
+	other, err := s.pool.Begin(ctx)
+	must(t, err)
+	_, err = other.Exec(ctx, "DELETE FROM chatbatch_kept WHERE id = (SELECT min(id) FROM chatbatch_kept)")
+	must(t, err)
+	must(t, s.removeKept(ctx, "r1"))
+	at, err := s.Publication(ctx, "r1")
+	if must(t, err); at.Publish != PublishRemoving || pieces(t, s) != 1 { // the other's
+		t.Errorf("got %+v, %d pieces", at, pieces(t, s))
+	}
+	must(t, other.Rollback(ctx)) // it has died
+	must(t, s.removeKept(ctx, "r1"))
+	at, err = s.Publication(ctx, "r1")
+	if must(t, err); at.Publish != PublishDone || pieces(t, s) != 0 {
+		t.Errorf("got %+v, %d pieces", at, pieces(t, s))
+	}
+}
+
 // What a command is to publish is none of the hosts' business, until that is changed.
 func TestPublishBy(t *testing.T) {
 	s := fetchedRun(t, 1, PublishByCommand)
@@ -314,14 +340,55 @@ func TestRemoveBesideAHost(t *testing.T) {
 	}
 }
 
-// Tables of form 3 with runs in them are brought up to date: runs are as they were.
-func TestMigrateFormThree(t *testing.T) {
+// formThreeURL is a database with tables of form 3.
+func formThreeURL(t *testing.T) string {
+	t.Helper()
 	url := pgURL(t)
 	for _, form := range forms()[:3] {
 		pgtest.SQL(t, url, form)
 	}
-	pgtest.SQL(t, url, `COMMENT ON TABLE chatbatch_run IS 'chatbatch ledger v3: the runs of all hosts';
-		INSERT INTO chatbatch_schedule VALUES ('night', '{}', 'c', 'l', now(), now());
+	pgtest.SQL(t, url, `COMMENT ON TABLE chatbatch_run IS 'chatbatch ledger v3: the runs of all hosts'`)
+	return url
+}
+
+// An upgrade does not keep hosts from the tables while it waits for somebody who reads
+// for long.
+func TestMigrateBesideReaders(t *testing.T) {
+	url := formThreeURL(t)
+	ctx := t.Context()
+	p, err := newPostgres(ctx, PostgresOptions{URL: url})
+	must(t, err)
+	defer p.Close()
+	reader, err := p.pool.Begin(ctx)
+	must(t, err)
+	_, err = reader.Exec(ctx, "SELECT FROM chatbatch_run")
+	must(t, err)
+	migrated := make(chan bool)
+	go func() {
+		changed, err := MigratePostgres(ctx, url)
+		if err != nil {
+			t.Error(err)
+		}
+		migrated <- changed
+	}()
+	for waits := false; !waits; {
+		must(t, p.pool.QueryRow(ctx, `SELECT EXISTS (SELECT 1 FROM pg_locks WHERE relation = 'chatbatch_run'::regclass AND NOT granted)`).Scan(&waits))
+	}
+	host, cancel := context.WithTimeout(ctx, 30*time.Second)
+	defer cancel()
+	if _, err := p.pool.Exec(host, "UPDATE chatbatch_run SET known = true"); err != nil {
+		t.Errorf("a host, while the upgrade waits for a reader: %v", err)
+	}
+	must(t, reader.Rollback(ctx))
+	if !<-migrated {
+		t.Error("nothing was changed")
+	}
+}
+
+// Tables of form 3 with runs in them are brought up to date: runs are as they were.
+func TestMigrateFormThree(t *testing.T) {
+	url := formThreeURL(t)
+	pgtest.SQL(t, url, `INSERT INTO chatbatch_schedule VALUES ('night', '{}', 'c', 'l', now(), now());
 		INSERT INTO chatbatch_kept VALUES (1, 7, 'abc')`)
 	for n, state := range []string{"finished", "running", "stopped"} {
 		m := meta(fmt.Sprint("r", n))

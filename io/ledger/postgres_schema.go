@@ -6,8 +6,10 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 )
 
 // formName begins the comment of the table of runs, before the number of the form of
@@ -225,7 +227,31 @@ func MigratePostgres(ctx context.Context, url string) (changed bool, err error) 
 	return changed, nil
 }
 
+// tableTime is how long an upgrade waits for a table at a time. Whoever comes to the table
+// later waits behind it, the hosts at work, too; and who makes a report, or publishes an
+// export, reads for minutes.
+const tableTime = time.Second
+
+// migrate does not wait long in the way of others, but tries again.
 func (p *Postgres) migrate(ctx context.Context, conn *pgx.Conn) (changed bool, err error) {
+	for since := time.Now(); ; {
+		changed, err = p.migrateNow(ctx, conn)
+		e, ok := errors.AsType[*pgconn.PgError](err)
+		switch {
+		case !ok || e.Code != "55P03": // lock_not_available
+			return changed, err
+		case time.Since(since) > p.patience:
+			return false, p.at.Say("its tables are being read, by a report or by who publishes an export: try again when that has ended", ErrUnreachable)
+		}
+		select {
+		case <-ctx.Done():
+			return false, ours{context.Cause(ctx)}
+		case <-time.After(tableTime):
+		}
+	}
+}
+
+func (p *Postgres) migrateNow(ctx context.Context, conn *pgx.Conn) (changed bool, err error) {
 	have, err := p.form(ctx, conn)
 	if err != nil || have == len(forms()) {
 		return false, err
@@ -239,6 +265,9 @@ func (p *Postgres) migrate(ctx context.Context, conn *pgx.Conn) (changed bool, e
 		return false, err
 	}
 	if have, err = p.form(ctx, conn); err != nil { // another may have been faster
+		return false, err
+	}
+	if _, err := tx.Exec(ctx, "SELECT set_config('lock_timeout', $1, true)", fmt.Sprint(tableTime.Milliseconds())); err != nil {
 		return false, err
 	}
 	for ; have < len(forms()); have++ {

@@ -22,6 +22,7 @@ type crew struct {
 	w              *Worker
 	of             *Service // for which it works
 	run            string
+	fleet          int64 // the time for which the run was given to the hosts; from joined on
 
 	joined chan struct{}     // closed when it has joined the run
 	inHand chan struct{}     // closed when it has claimed a chunk
@@ -61,7 +62,7 @@ func (c *crew) work(ctx context.Context) {
 		c.say(ctx, c.why)
 		return
 	}
-	gear, err := c.of.Equip(ctx, c.Ledger)
+	gear, err := c.equip(ctx)
 	if err != nil {
 		c.why = err
 		c.say(ctx, err)
@@ -75,6 +76,17 @@ func (c *crew) work(ctx context.Context) {
 		c.w.unwrote(err)
 	}
 	c.of.Log.Info("left run " + c.run)
+}
+
+// equip makes what the run needs here, and notes which of its orders they are that this crew
+// follows.
+func (c *crew) equip(ctx context.Context) (Gear, error) {
+	s, err := c.w.Store.Standing(ctx, c.run)
+	if err != nil {
+		return Gear{}, err
+	}
+	c.fleet = s.Fleet
+	return c.of.Equip(ctx, c.Ledger)
 }
 
 // session works on the run, and says why it does no more.
@@ -135,7 +147,7 @@ func (c *crew) introduced(ctx context.Context) (ledger.Standing, error) {
 
 // known tells the other hosts that the server accepts calls of the run.
 func (c *crew) known(ctx context.Context) {
-	if err := c.w.Store.Introduced(context.WithoutCancel(ctx), c.run); err != nil {
+	if err := c.w.Store.Introduced(context.WithoutCancel(ctx), c.run, c.fleet); err != nil {
 		c.say(ctx, err) // another finds out, when this host has left
 	}
 }
@@ -149,11 +161,14 @@ func (c *crew) verdict(ctx context.Context, err error) error {
 	}
 	switch {
 	case guarded && (guard == nil || !c.ofHost(ctx, guard)):
-		if _, err2 := c.w.Store.Halt(context.WithoutCancel(ctx), c.run, state, err.Error()); err2 != nil {
+		changed, err2 := c.w.Store.Halt(context.WithoutCancel(ctx), c.run, c.fleet, state, err.Error())
+		if err2 != nil {
 			c.say(ctx, err2)
 			return err2
 		}
-		c.of.Log.Warn("run " + c.run + " is stopped everywhere: " + err.Error())
+		if changed {
+			c.of.Log.Warn("run " + c.run + " is stopped everywhere: " + err.Error())
+		}
 		return errHalted
 	case err == nil && ctx.Err() == nil:
 		return fmt.Errorf("run %s: no more chunks were dealt", c.run) // it cannot be
@@ -202,7 +217,7 @@ func (c *crew) watch(ctx context.Context, meter *jobs.Meter, stop context.Cancel
 			switch {
 			case lost:
 				stop(errLost)
-			case errors.Is(err, ledger.ErrNoRun), err == nil && s.State != ledger.Running:
+			case errors.Is(err, ledger.ErrNoRun), err == nil && (s.State != ledger.Running || s.Fleet != c.fleet):
 				stop(errHalted)
 			case err != nil:
 				c.say(ctx, err)
@@ -230,7 +245,7 @@ func (c *crew) judge(ctx context.Context, s ledger.Standing) (ledger.Standing, e
 	case s.Open == 0:
 		err = c.w.Store.Finish(ctx, c.run)
 	case limit.Exceeded(s.Books.Failed, s.Books.Rows):
-		_, err = c.w.Store.Halt(ctx, c.run, ledger.Stopped, jobs.TooManyFailed(s.Books.Failed, limit).Error())
+		_, err = c.w.Store.Halt(ctx, c.run, s.Fleet, ledger.Stopped, jobs.TooManyFailed(s.Books.Failed, limit).Error())
 	default:
 		return s, nil
 	}

@@ -79,13 +79,13 @@ func (w *Worker) publishOne(ctx context.Context, s *Service, run string, r rest)
 	}
 	defer right.End()
 	held, stop := right.Held(ctx)
-	done, err := s.Publish(held, run)
+	var done Published
+	err = s.Publish(held, run, func(p Published) error {
+		done = p
+		return right.Done(context.WithoutCancel(ctx), p.Text, p.Place) // it is there, also when this host is to stop
+	})
 	lost := held.Err() != nil
 	stop()
-	if err == nil {
-		// Also when this host is to stop: it is there.
-		err = right.Done(context.WithoutCancel(ctx), done.Text, done.Place)
-	}
 	switch {
 	case err == nil:
 		s.Log.Info("published run "+run+": "+done.Text, "run", run)

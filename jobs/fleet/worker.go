@@ -93,9 +93,10 @@ type Service struct {
 	// Equip makes what a run needs to be worked on here.
 	Equip func(ctx context.Context, l *ledger.Ledger) (Gear, error)
 
-	// Publish puts what a finished run has fetched in its place. ctx ends when this host
-	// is to stop, or has not heard of the database for too long.
-	Publish func(ctx context.Context, run string) (Published, error)
+	// Publish puts what a finished run has fetched in its place, and says so to noted before
+	// anything else may be put there. ctx ends when this host is to stop, or has not heard of
+	// the database for too long.
+	Publish func(ctx context.Context, run string, noted func(Published) error) error
 
 	resting bool // under mu of the worker; nothing is taken from its queues for a while
 }
