@@ -253,7 +253,7 @@ func (p *Postgres) tell(lost bool) {
 	switch {
 	case !changed:
 	case lost:
-		p.log.Warn(fmt.Sprintf("the database with the ledger is lost: no more is begun until it is back, %v at most", p.patience))
+		p.log.Warn(fmt.Sprintf("the database with the ledger is lost: no more is begun until it is back; a run waits %v for that", p.patience))
 	default:
 		p.log.Info("the database with the ledger is back: the run goes on")
 	}
