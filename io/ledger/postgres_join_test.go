@@ -233,7 +233,15 @@ func TestRelease(t *testing.T) {
 	if _, known, err := s.Introduce(ctx, "r1", 77); !known || err != nil {
 		t.Errorf("introduced: %v, %v", known, err)
 	}
+}
 
+// A run that is halted is nobody's until it is given out again, and when it is cancelled it
+// does not go on by its command.
+func TestHalt(t *testing.T) {
+	s := newHeldStore(t)
+	ctx := t.Context()
+	sharedRun(t, s, 3, Orders{MaxErrors: "5"})
+	must(t, s.Introduced(ctx, "r1", 1))
 	changed, err := s.Halt(ctx, "r1", 2, Refused, "no key")
 	if must(t, err); changed {
 		t.Error("it was halted by what is of another time")
