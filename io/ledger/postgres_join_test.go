@@ -348,3 +348,36 @@ func TestJoinOfARemovedRun(t *testing.T) {
 		t.Errorf("%s sessions", n[0])
 	}
 }
+
+// A host that shows a sign of life while it is taken for dead lives on.
+func TestBuryTheLiving(t *testing.T) {
+	s := newHeldStore(t)
+	sharedRun(t, s, 1, Orders{})
+	ctx := t.Context()
+	l := join(t, s.Postgres, time.Minute)
+	by := l.disk.(*pgRun).by
+	by.stop() // its heart; the sign comes by hand
+	<-by.ended
+	pgtest.SQL(t, s.url, "UPDATE chatbatch_lock SET until = now() - interval '1 second' WHERE key LIKE 'joined-%'")
+	sign, err := s.pool.Begin(ctx)
+	must(t, err)
+	_, err = sign.Exec(ctx, beatSQL, by.key, by.holder, by.length.Microseconds())
+	must(t, err)
+	buried, other := make(chan error, 1), openPG(t, s.url)
+	go func() { buried <- other.Bury(ctx) }()
+	for waits := false; !waits; {
+		select {
+		case err := <-buried:
+			must(t, err)
+			waits = true
+			buried <- nil
+		default: // or it waits for the sign
+			must(t, s.pool.QueryRow(ctx, "SELECT EXISTS (SELECT 1 FROM pg_locks WHERE NOT granted)").Scan(&waits))
+		}
+	}
+	must(t, sign.Commit(ctx))
+	must(t, <-buried)
+	if _, err := l.Claim(ctx, 1); err != nil {
+		t.Errorf("it was buried: %v", err)
+	}
+}

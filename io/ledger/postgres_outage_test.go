@@ -14,6 +14,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/jackc/pgx/v5"
+
 	"chatbatch/limiter/pgtest"
 )
 
@@ -72,6 +74,25 @@ func TestCommitOfUnknownEnd(t *testing.T) {
 			}
 		})
 	}
+}
+
+// What was committed may be impossible a second time: that it was done is found out before
+// that counts.
+func TestCommitThatCannotBeRepeated(t *testing.T) {
+	s := newHeldStore(t)
+	ctx := t.Context()
+	must(t, s.lock(ctx, "k"))
+	by, err := s.held("k")
+	must(t, err)
+	pgtest.SQL(t, s.url, "CREATE TABLE done (n int PRIMARY KEY)")
+	must(t, s.durably(ctx, by, askTime, func(ctx context.Context, tx *pgTx) error {
+		if err := tx.begin(ctx, func(q *pgx.Batch) { q.Queue("INSERT INTO done VALUES (1)") }); err != nil {
+			return err
+		}
+		must(t, tx.end(ctx))
+		_ = tx.conn.Close(ctx)
+		return io.ErrUnexpectedEOF
+	}))
 }
 
 // What comes behind a commit that was given up, and had been made all the same, is not
