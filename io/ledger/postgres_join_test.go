@@ -264,6 +264,14 @@ func TestHalt(t *testing.T) {
 		t.Errorf("joined a run that was halted: got %v", err)
 	}
 	must(t, s.Finish(ctx, "r1")) // it is not
+	released, err := s.Release(ctx, meta("r1"), Orders{MaxErrors: "6"}, func(context.Context, pgx.Tx, []int64) error { return nil })
+	if must(t, err); !released {
+		t.Error("it was not given out again")
+	}
+	at, err = s.Standing(ctx, "r1")
+	if must(t, err); at.State != Running || at.Why != "" || at.MaxErrors != "6" || at.Known || at.Fleet != 2 {
+		t.Errorf("given out again: got %+v", at)
+	}
 	changed, err = s.Cancel(ctx, "r1")
 	if must(t, err); !changed {
 		t.Error("it was not cancelled")

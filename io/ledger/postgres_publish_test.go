@@ -328,7 +328,14 @@ func TestPublishBy(t *testing.T) {
 	if runs, _, err := s.Unpublished(ctx, "app"); err != nil || runs != nil {
 		t.Errorf("got %v, %v", runs, err)
 	}
+	right, err := s.TakePublishing(ctx, "r1", false)
+	must(t, err)
+	must(t, right.Failed(ctx, "disk full"))
+	right.End()
 	must(t, s.PublishBy(ctx, "r1", PublishByHosts))
+	if at, err := s.Publication(ctx, "r1"); err != nil || at.Publish != PublishByHosts || at.Tries != 0 || at.Why != "" {
+		t.Errorf("got %+v, %v", at, err)
+	}
 	if runs, _, err := s.Unpublished(ctx, "app"); err != nil || len(runs) != 1 {
 		t.Errorf("got %v, %v", runs, err)
 	}
