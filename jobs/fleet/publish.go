@@ -93,7 +93,7 @@ func (w *Worker) publishOne(ctx context.Context, s *Service, run string, r rest)
 	case ctx.Err() != nil:
 		s.Log.Info("run " + run + " is left to others to publish")
 		return r
-	case lost, errors.Is(err, ledger.ErrUnreachable): // it says nothing of this host
+	case lost, errors.Is(err, ledger.ErrUnreachable), errors.Is(err, ledger.ErrLocked): // it says nothing of this host
 		s.Log.Warn("publish run " + run + ": " + err.Error() + "; it is tried again")
 		return r
 	}
