@@ -71,7 +71,7 @@ func TestClockAhead(t *testing.T) {
 			AS 'SELECT pg_catalog.clock_timestamp() + interval ''%d s'' FROM pg_sleep(0.3)'`, int(off.Seconds())))
 		p := openPG(t, s.url+",pg_catalog") // the system's own comes after that of the test
 		ahead, err := p.ClockAhead(t.Context())
-		if must(t, err); (ahead + off).Abs() > time.Second || off == 0 && ahead != 0 {
+		if must(t, err); (ahead+off).Abs() > time.Second || off == 0 && ahead != 0 {
 			t.Errorf("%v: got %v", off, ahead)
 		}
 	}
