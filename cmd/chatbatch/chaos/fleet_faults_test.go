@@ -64,7 +64,10 @@ type fleetKind struct {
 }
 
 func fleetKinds() map[string]fleetKind {
-	return map[string]fleetKind{"marks set": {marksDeed, 12}, "unread set": {unreadDeed, 7}}
+	return map[string]fleetKind{
+		"marks set": {marksDeed, 12}, "unread set": {unreadDeed, 7},
+		"export members": {func(p *place, size int) *deed { return membersDeed(p, size, "members.jsonl.gz") }, 28},
+	}
 }
 
 // cutFor loses what goes to servers for a while. Then the host goes on.
