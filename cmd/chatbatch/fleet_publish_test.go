@@ -2,9 +2,6 @@ package main
 
 import (
 	"bytes"
-	"chatbatch/io/chat/chatsim"
-	"chatbatch/io/ledger"
-	"chatbatch/limiter/pgtest"
 	"encoding/json"
 	"net/http"
 	"net/http/httptest"
@@ -14,6 +11,10 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"chatbatch/io/chat/chatsim"
+	"chatbatch/io/ledger"
+	"chatbatch/limiter/pgtest"
 )
 
 // A watched moment is one at which whoever publishes is killed: at a request to the store,

@@ -46,11 +46,7 @@ a run of many hosts: chatbatch submit retry lets those do it.
 	}
 	fs := cmd.Flags()
 	fs.SortFlags = false
-	section(fs, "Input and plan", func(fs *pflag.FlagSet) {
-		fs.StringSliceVar(&classes, "class", nil, "rows that failed with this class only (several: a,b)")
-		fs.StringVar(&o.maxBadRows, "max-bad-rows", "10%", "refuse more new bad rows than this: 100 or 10%")
-		fs.StringVarP(&o.target, "output", "o", "", "file of an export (required for one); - is stdout")
-	})
+	section(fs, "Input and plan", func(fs *pflag.FlagSet) { o.addFailed(fs, &classes) })
 	section(fs, "App and server", o.addKey)
 	section(fs, "Object storage", o.objects.add)
 	section(fs, "Pace", o.pace.add)
@@ -62,12 +58,25 @@ a run of many hosts: chatbatch submit retry lets those do it.
 	return cmd
 }
 
+// addFailed adds the flags that say which failed rows are tried again, and how.
+func (o *options) addFailed(fs *pflag.FlagSet, classes *[]string) {
+	fs.StringSliceVar(classes, "class", nil, "rows that failed with this class only (several: a,b)")
+	fs.StringVar(&o.maxBadRows, "max-bad-rows", "10%", "refuse more new bad rows than this: 100 or 10%")
+	fs.StringVarP(&o.target, "output", "o", "", "file of an export (required for one); - is stdout")
+}
+
+// openEarlier opens the run whose failed rows are to be tried again.
+func (j *job) openEarlier(ctx context.Context, run string) (*ledger.Ledger, error) {
+	l, err := j.store.OpenRead(ctx, run)
+	if errors.Is(err, ledger.ErrNoRun) {
+		return nil, noRun(run, j.store)
+	}
+	return l, err
+}
+
 // retry runs the failed rows of a run.
 func (j *job) retry(ctx context.Context, run string, classes []string) error {
-	earlier, err := j.store.OpenRead(ctx, run)
-	if errors.Is(err, ledger.ErrNoRun) {
-		return noRun(run, j.store)
-	}
+	earlier, err := j.openEarlier(ctx, run)
 	if err != nil {
 		return err
 	}
@@ -81,9 +90,6 @@ func (j *job) retry(ctx context.Context, run string, classes []string) error {
 		return err
 	}
 	defer input.close()
-	if earlier.State() != ledger.Finished {
-		j.log.Warn("run " + run + " has not ended: these are the rows that have failed so far")
-	}
 	if rows == 0 {
 		return j.nothingToRetry(ctx, earlier, classes)
 	}
@@ -176,6 +182,9 @@ func (j *job) failedRows(ctx context.Context, l *ledger.Ledger, classes []string
 	if err != nil {
 		s.close()
 		return nil, 0, err
+	}
+	if l.State() != ledger.Finished {
+		j.log.Warn("run " + m.Run + " has not ended: these are the rows that have failed so far")
 	}
 	return s, rows, nil
 }

@@ -2,14 +2,12 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"strings"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
-	"chatbatch/io/ledger"
 	"chatbatch/jobs"
 )
 
@@ -43,11 +41,7 @@ The same command submits once: given again, it names the run that is under way.
 	}
 	fs := cmd.Flags()
 	fs.SortFlags = false
-	section(fs, "Input and plan", func(fs *pflag.FlagSet) {
-		fs.StringSliceVar(&classes, "class", nil, "rows that failed with this class only (several: a,b)")
-		fs.StringVar(&o.maxBadRows, "max-bad-rows", "10%", "refuse more new bad rows than this: 100 or 10%")
-		fs.StringVarP(&o.target, "output", "o", "", "file of an export (required for one); - is stdout")
-	})
+	section(fs, "Input and plan", func(fs *pflag.FlagSet) { o.addFailed(fs, &classes) })
 	section(fs, "Object storage", o.objects.add)
 	section(fs, "Guards", func(fs *pflag.FlagSet) { o.addSome(fs, o.care.add, "max-errors") })
 	section(fs, "Runs", o.runs.add)
@@ -65,10 +59,7 @@ func (j *job) submitFailed(ctx context.Context, run string, classes []string, wa
 	if j.store.database == nil {
 		return errNoDatabase()
 	}
-	earlier, err := j.store.OpenRead(ctx, run)
-	if errors.Is(err, ledger.ErrNoRun) {
-		return noRun(run, j.store)
-	}
+	earlier, err := j.openEarlier(ctx, run)
 	if err != nil {
 		return err
 	}
@@ -97,9 +88,6 @@ func (j *job) submitFailed(ctx context.Context, run string, classes []string, wa
 		return err
 	}
 	defer input.close()
-	if earlier.State() != ledger.Finished {
-		j.log.Warn("run " + run + " has not ended: these are the rows that have failed so far")
-	}
 	if rows == 0 {
 		return j.nothingToRetry(ctx, earlier, classes)
 	}

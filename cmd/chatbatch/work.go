@@ -152,17 +152,9 @@ func (j *job) books(until context.Context, l *ledger.Ledger) (ledger.Summary, er
 	if err := j.store.lodge(l.Meta().Run); err != nil {
 		return ledger.Summary{}, err
 	}
-	var published string
-	if isExport(l.Meta().Kind) && l.State() == ledger.Finished {
-		var err error
-		if j.shared {
-			published, err = j.publishShared(ctx, until, l)
-		} else {
-			published, err = j.publish(ctx, until, l, nil)
-		}
-		if err != nil {
-			return ledger.Summary{}, err
-		}
+	published, err := j.publishEnded(ctx, until, l)
+	if err != nil {
+		return ledger.Summary{}, err
 	}
 	m := l.Meta()
 	sum, err := report.Write(ctx, l, j.store.Path(m.Run), func(s ledger.Summary) report.Next { return j.next(m, s) })
@@ -206,6 +198,18 @@ func (j *job) books(until context.Context, l *ledger.Ledger) (ledger.Summary, er
 		return sum, j.store.database.Reported(ctx, m.Run)
 	}
 	return sum, l.Reported(ctx)
+}
+
+// publishEnded publishes the table of an export that has ended, and returns what is to be
+// said of it; "" if there is nothing to publish.
+func (j *job) publishEnded(ctx, until context.Context, l *ledger.Ledger) (string, error) {
+	switch {
+	case !isExport(l.Meta().Kind) || l.State() != ledger.Finished:
+		return "", nil
+	case j.shared:
+		return j.publishShared(ctx, until, l)
+	}
+	return j.publish(ctx, until, l, nil)
 }
 
 // shows says whether stderr shows tables at the end. In a log for machines they would be

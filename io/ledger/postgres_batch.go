@@ -129,9 +129,13 @@ func (t *pgBatch) record(n need, _ *record) (*record, error) {
 }
 
 func (t *pgBatch) lastSession() (last int64, err error) {
-	// Hosts that begin at once do so one after the other.
-	if _, err := t.conn.Exec(t.ctx, "SELECT 1 FROM chatbatch_run WHERE no = $1 FOR UPDATE", t.d.no); err != nil {
+	// Hosts that begin at once do so one after the other, and none in a run that was removed.
+	found, err := t.conn.Exec(t.ctx, "SELECT 1 FROM chatbatch_run WHERE no = $1 FOR UPDATE", t.d.no)
+	switch {
+	case err != nil:
 		return 0, err
+	case found.RowsAffected() == 0:
+		return 0, ours{ErrNoRun}
 	}
 	err = t.conn.QueryRow(t.ctx, "SELECT coalesce(max(id), 0) FROM chatbatch_session WHERE run = $1", t.d.no).Scan(&last)
 	return last, err

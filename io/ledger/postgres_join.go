@@ -40,8 +40,11 @@ func (p *Postgres) Join(ctx context.Context, run string, length time.Duration) (
 		got, _, err = p.take(ctx, by)
 		return err
 	})
-	if err != nil || !got {
-		return nil, d.fail("join", errors.Join(p.explain(ctx, err)))
+	if err == nil && !got {
+		err = ErrLocked // it cannot be: nobody else knows the key
+	}
+	if err != nil {
+		return nil, d.fail("join", p.explain(ctx, err))
 	}
 	p.hold(ctx, by)
 	d.by, d.own = by, true

@@ -233,7 +233,15 @@ func TestRelease(t *testing.T) {
 	if _, known, err := s.Introduce(ctx, "r1", 77); !known || err != nil {
 		t.Errorf("introduced: %v, %v", known, err)
 	}
+}
 
+// A run that is halted is nobody's until it is given out again, and when it is cancelled it
+// does not go on by its command.
+func TestHalt(t *testing.T) {
+	s := newHeldStore(t)
+	ctx := t.Context()
+	sharedRun(t, s, 3, Orders{MaxErrors: "5"})
+	must(t, s.Introduced(ctx, "r1", 1))
 	changed, err := s.Halt(ctx, "r1", 2, Refused, "no key")
 	if must(t, err); changed {
 		t.Error("it was halted by what is of another time")
@@ -316,5 +324,27 @@ func TestPaceOfHostsTogether(t *testing.T) {
 				t.Fatalf("second %d, %s: %d rows", w.Unix, class, rows)
 			}
 		}
+	}
+}
+
+// Whoever joins a run that is removed just then leaves nothing behind.
+func TestJoinOfARemovedRun(t *testing.T) {
+	s := newHeldStore(t)
+	sharedRun(t, s, 1, Orders{})
+	l, err := s.OpenRead(t.Context(), "r1")
+	must(t, err)
+	d := l.disk.(*pgRun)
+	d.by = newLease(joinPrefix+newHolder(), time.Minute)
+	_, _, err = s.take(t.Context(), d.by)
+	must(t, err)
+	pgtest.SQL(t, s.url, "DELETE FROM chatbatch_run") // before its last step
+	l.readOnly = false
+	l.startWriter()
+	defer l.Close()
+	if err := l.Begin(t.Context()); !errors.Is(err, ErrNoRun) {
+		t.Errorf("got %v", err)
+	}
+	if n := pgtest.SQL(t, s.url, "SELECT count(*) FROM chatbatch_session"); n[0] != "0" {
+		t.Errorf("%s sessions", n[0])
 	}
 }

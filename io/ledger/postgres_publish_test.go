@@ -162,12 +162,12 @@ func TestKeptByTheDead(t *testing.T) {
 	}
 }
 
-// A finished run waits until it is published. One at a time may do that, and who has died
-// is in nobody's way.
-func TestPublishing(t *testing.T) {
-	s := fetchedRun(t, 2, PublishByHosts)
+// endedRun is a run of two groups that is fetched, and two hosts that may publish it.
+func endedRun(t *testing.T) (s *heldStore, one, two *Postgres) {
+	t.Helper()
+	s = fetchedRun(t, 2, PublishByHosts)
 	ctx := t.Context()
-	one, two := openPG(t, s.url), openPG(t, s.url)
+	one, two = openPG(t, s.url), openPG(t, s.url)
 	l := join(t, one, time.Minute)
 	_, err := fetch(ctx, l, 1, 1)
 	must(t, err)
@@ -177,25 +177,32 @@ func TestPublishing(t *testing.T) {
 	_, err = fetch(ctx, l, 2, 1)
 	must(t, err)
 	must(t, s.Finish(ctx, ""))
-	waiting := func(want ...string) {
-		t.Helper()
-		got, _, err := two.Unpublished(ctx, "app")
-		must(t, err)
-		diff(t, "unpublished", got, want)
-	}
-	waiting("r1")
+	must(t, l.Close())
+	return s, one, two
+}
+
+// waiting holds which runs wait for a host that publishes them.
+func waiting(t *testing.T, p *Postgres, want ...string) {
+	t.Helper()
+	got, _, err := p.Unpublished(t.Context(), "app")
+	must(t, err)
+	diff(t, "unpublished", got, want)
+}
+
+// A finished run waits until it is published. One at a time may do that.
+func TestPublishing(t *testing.T) {
+	s, one, two := endedRun(t)
+	ctx := t.Context()
+	waiting(t, two, "r1")
 	if other, _, err := two.Unpublished(ctx, "another app"); err != nil || other != nil {
 		t.Errorf("for another app: %v, %v", other, err)
 	}
 	if i := infoOf(t, s); i.Reported || !i.Waits() {
 		t.Errorf("not published, and %+v", i)
 	}
-
 	right, err := one.TakePublishing(ctx, "r1", false)
 	must(t, err)
-	waiting()
-	held, stop := right.Held(ctx)
-	defer stop()
+	waiting(t, two)
 	if _, err := two.TakePublishing(ctx, "r1", false); !errors.Is(err, ErrLocked) {
 		t.Errorf("taken twice: %v", err)
 	}
@@ -204,21 +211,52 @@ func TestPublishing(t *testing.T) {
 	if must(t, err); !at.Held || !at.Ended || at.Tries != 1 || at.Why != "access denied" || at.Tried.IsZero() || at.Publish != PublishByHosts {
 		t.Errorf("got %+v", at)
 	}
-
 	survey, err := s.Survey(ctx)
 	if must(t, err); len(survey.Runs) != 1 || survey.Runs[0].Publish != PublishByHosts || survey.Runs[0].Unpublished != "access denied" {
 		t.Errorf("got %+v", survey.Runs)
 	}
+	if err := s.Remove(ctx, "r1"); !errors.Is(err, ErrLocked) {
+		t.Errorf("removed while it is published: %v", err)
+	}
+	must(t, right.Done(ctx, "a table", "s3://b/k"))
+	right.End()
+	waiting(t, two)
+	at, err = s.Publication(ctx, "r1")
+	if must(t, err); at.Held || at.Publish != PublishDone || at.Text != "a table" || at.Place != "s3://b/k" || at.Why != "" {
+		t.Errorf("got %+v", at)
+	}
+	if _, err := two.TakePublishing(ctx, "r1", false); !errors.Is(err, ErrDropped) {
+		t.Errorf("published twice: %v", err)
+	}
+	if i := infoOf(t, s); !i.Reported {
+		t.Errorf("published, and %+v", i)
+	}
+	for run, want := range map[string]string{"r0": "r1", "r1": "", "r2": ""} {
+		if newer, err := s.NewerAt(ctx, run, "s3://b/k"); err != nil || newer != want {
+			t.Errorf("newer than %s: %q, %v", run, newer, err)
+		}
+	}
+}
 
-	// It dies: another has the right, and it knows.
+// Who publishes, and has died for the others, is in nobody's way. They have the right, and
+// it knows.
+func TestPublisherIsLost(t *testing.T) {
+	s, one, two := endedRun(t)
+	ctx := t.Context()
+	right, err := one.TakePublishing(ctx, "r1", false)
+	must(t, err)
+	must(t, right.Failed(ctx, "access denied"))
+	held, stop := right.Held(ctx)
+	defer stop()
 	right.by.stop()
 	pgtest.SQL(t, s.url, "UPDATE chatbatch_lock SET until = now() - interval '1 second' WHERE key LIKE 'publish-%'")
-	waiting("r1")
+	waiting(t, two, "r1")
 	if _, failed, err := two.Unpublished(ctx, "app"); err != nil || !failed["r1"] {
 		t.Errorf("got %v, %v", failed, err)
 	}
 	next, err := two.TakePublishing(ctx, "r1", false)
 	must(t, err)
+	defer next.End()
 	long := time.Now().Add(-leaseTime)
 	right.by.alive.Store(&long)
 	<-held.Done()
@@ -231,27 +269,7 @@ func TestPublishing(t *testing.T) {
 	if n := pieces(t, s); n != 2 {
 		t.Errorf("%d pieces are left, want 2", n)
 	}
-	if err := s.Remove(ctx, "r1"); !errors.Is(err, ErrLocked) {
-		t.Errorf("removed while it is published: %v", err)
-	}
 	must(t, next.Done(ctx, "a table", "s3://b/k"))
-	next.End()
-	waiting()
-	at, err = s.Publication(ctx, "r1")
-	if must(t, err); at.Held || at.Publish != PublishDone || at.Text != "a table" || at.Place != "s3://b/k" || at.Why != "" {
-		t.Errorf("got %+v", at)
-	}
-	if _, err := one.TakePublishing(ctx, "r1", false); !errors.Is(err, ErrDropped) {
-		t.Errorf("published twice: %v", err)
-	}
-	if i := infoOf(t, s); !i.Reported {
-		t.Errorf("published, and %+v", i)
-	}
-	for run, want := range map[string]string{"r0": "r1", "r1": "", "r2": ""} {
-		if newer, err := s.NewerAt(ctx, run, "s3://b/k"); err != nil || newer != want {
-			t.Errorf("newer than %s: %q, %v", run, newer, err)
-		}
-	}
 }
 
 // Who dies between the note that it is published and the removal of the last piece leaves
@@ -337,88 +355,6 @@ func TestRemoveBesideAHost(t *testing.T) {
 	must(t, s.Remove(ctx, "r1"))
 	if n := pieces(t, s); n != 0 {
 		t.Errorf("%d pieces are left", n)
-	}
-}
-
-// formThreeURL is a database with tables of form 3.
-func formThreeURL(t *testing.T) string {
-	t.Helper()
-	url := pgURL(t)
-	for _, form := range forms()[:3] {
-		pgtest.SQL(t, url, form)
-	}
-	pgtest.SQL(t, url, `COMMENT ON TABLE chatbatch_run IS 'chatbatch ledger v3: the runs of all hosts'`)
-	return url
-}
-
-// An upgrade does not keep hosts from the tables while it waits for somebody who reads
-// for long.
-func TestMigrateBesideReaders(t *testing.T) {
-	url := formThreeURL(t)
-	ctx := t.Context()
-	p, err := newPostgres(ctx, PostgresOptions{URL: url})
-	must(t, err)
-	defer p.Close()
-	reader, err := p.pool.Begin(ctx)
-	must(t, err)
-	_, err = reader.Exec(ctx, "SELECT FROM chatbatch_run")
-	must(t, err)
-	migrated := make(chan bool)
-	go func() {
-		changed, err := MigratePostgres(ctx, url)
-		if err != nil {
-			t.Error(err)
-		}
-		migrated <- changed
-	}()
-	for waits := false; !waits; {
-		must(t, p.pool.QueryRow(ctx, `SELECT EXISTS (SELECT 1 FROM pg_locks WHERE relation = 'chatbatch_run'::regclass AND NOT granted)`).Scan(&waits))
-	}
-	host, cancel := context.WithTimeout(ctx, 30*time.Second)
-	defer cancel()
-	if _, err := p.pool.Exec(host, "UPDATE chatbatch_run SET known = true"); err != nil {
-		t.Errorf("a host, while the upgrade waits for a reader: %v", err)
-	}
-	must(t, reader.Rollback(ctx))
-	if !<-migrated {
-		t.Error("nothing was changed")
-	}
-}
-
-// Tables of form 3 with runs in them are brought up to date: runs are as they were.
-func TestMigrateFormThree(t *testing.T) {
-	url := formThreeURL(t)
-	pgtest.SQL(t, url, `INSERT INTO chatbatch_schedule VALUES ('night', '{}', 'c', 'l', now(), now());
-		INSERT INTO chatbatch_kept VALUES (1, 7, 'abc')`)
-	for n, state := range []string{"finished", "running", "stopped"} {
-		m := meta(fmt.Sprint("r", n))
-		text, err := m.MarshalJSON()
-		must(t, err)
-		pgtest.SQL(t, url, fmt.Sprintf(`INSERT INTO chatbatch_run (run, key, meta, sum, state, told, fleet, waited)
-			VALUES ('%s', '%s', convert_to('%s', 'UTF8'), %d, '%s', %t, %d, true)`, m.Run, m.Key(), text, checksum(text, ""), state, state == "finished", n))
-	}
-	if _, err := OpenPostgres(t.Context(), PostgresOptions{URL: url}); !errors.Is(err, ErrNotMigrated) {
-		t.Errorf("opened before: %v", err)
-	}
-	for _, want := range []bool{true, false} {
-		if changed, err := MigratePostgres(t.Context(), url); err != nil || changed != want {
-			t.Fatalf("changed %v, %v", changed, err)
-		}
-	}
-	s := openPG(t, url)
-	list, err := s.List(t.Context())
-	must(t, err)
-	for n, i := range list {
-		at, err := s.Publication(t.Context(), i.Run)
-		if err != nil || !at.Publish.Over() || i.Err != nil || i.Reported != (n == 0) {
-			t.Errorf("%+v: %+v, %v", i, at, err)
-		}
-	}
-	if len(list) != 3 {
-		t.Errorf("got %d runs", len(list))
-	}
-	if at, err := s.Standing(t.Context(), "r1"); err != nil || at.Fleet != 1 || at.State != Running {
-		t.Errorf("got %+v, %v", at, err)
 	}
 }
 

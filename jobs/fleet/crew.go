@@ -189,6 +189,23 @@ func (c *crew) ofHost(ctx context.Context, g *jobs.GuardError) bool {
 	return g.Host || err == nil && s.Known
 }
 
+// pause keeps this host from the run for a while when it has left that for something that is
+// wrong here, and will be the next time: each time that it joins leaves a session in the
+// database. Chunks of it are given back meanwhile.
+func (c *crew) pause(ctx context.Context) {
+	for _, other := range []error{
+		errHalted, errStopping, errLost, errDeaf, ledger.ErrNotRunning, ledger.ErrNoRun, ledger.ErrLocked, ledger.ErrUnreachable,
+	} {
+		if errors.Is(c.why, other) {
+			return
+		}
+	}
+	select {
+	case <-ctx.Done():
+	case <-time.After(againTime):
+	}
+}
+
 // say says what went wrong here.
 func (c *crew) say(ctx context.Context, err error) {
 	if ctx.Err() == nil && !errors.Is(err, ledger.ErrNotRunning) && !errors.Is(err, ledger.ErrNoRun) {

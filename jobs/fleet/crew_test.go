@@ -85,3 +85,27 @@ func TestCrewOfOldOrders(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 }
+
+// A host that cannot work on a run does not join it anew for each of its chunks.
+func TestCrewThatCannot(t *testing.T) {
+	store, run, _ := givenRun(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	w := &Worker{Store: store, Log: slog.New(slog.DiscardHandler), crews: map[string]*crew{}}
+	cannot := errors.New("the limiter has no such file")
+	of := &Service{Log: w.Log, Equip: func(context.Context, *ledger.Ledger) (Gear, error) { return Gear{}, cannot }}
+	for range 5 {
+		if _, err := w.crewOf(ctx, of, run); !errors.Is(err, cannot) {
+			t.Errorf("got %v", err)
+		}
+	}
+	cancel()
+	w.working.Wait()
+	l, err := store.Join(t.Context(), run, time.Minute)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	if n := l.SessionID(); n != 2 {
+		t.Errorf("it has joined %d times", n-1)
+	}
+}

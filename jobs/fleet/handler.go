@@ -65,10 +65,11 @@ func (w *Worker) crewOf(ctx context.Context, of *Service, run string) (*crew, er
 		w.working.Go(func() {
 			c.work(ctx)
 			tired := errors.Is(c.why, errDeaf) && w.tire(of)
+			close(c.ended)
+			c.pause(ctx)
 			w.mu.Lock()
 			delete(w.crews, run)
 			w.mu.Unlock()
-			close(c.ended)
 			if tired {
 				w.rest(ctx, of)
 			}

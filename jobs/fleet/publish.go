@@ -62,7 +62,7 @@ func (w *Worker) publish(ctx context.Context, s *Service) {
 			}
 			left[run] = r
 		}
-		if err == nil {
+		if err == nil || len(runs) > 0 { // or it is not known which are left
 			rests = left
 		}
 	}
