@@ -214,6 +214,35 @@ func TestPublishTwice(t *testing.T) {
 	}
 }
 
+// An export of many hosts may be published when some of them have yet to say what they
+// have done last: none of its groups is fetched after its end all the same.
+func TestPublishBeforeAllHaveLeft(t *testing.T) {
+	l := exportedMembers(t, schoolToExport(), "group_id\ng1\ng2\n", MembersOptions{})
+	v, err := l.View(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer v.Close()
+	p := publicationIn(t, "export members", "members.csv")
+	s, err := p.survey(t.Context(), v)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if s.last.IsZero() {
+		t.Error("nothing says when the last group was fetched")
+	}
+	s.last = time.Now().Add(time.Hour).UTC().Truncate(time.Second) // one is there that has yet to say what it did
+	f, err := p.manifest(t.Context(), v, s)
+	if err == nil {
+		err = f.Replace()
+	}
+	text, err2 := os.ReadFile(p.Manifest)
+	var head manifestHead
+	if err := errors.Join(err, err2, json.Unmarshal(text, &head)); err != nil || head.Finished == nil || !head.Finished.Equal(s.last) {
+		t.Errorf("finished %v, want %v; %v", head.Finished, s.last, err)
+	}
+}
+
 // If nothing could be fetched, what is there already stays.
 func TestPublishNothing(t *testing.T) {
 	l := exportedMembers(t, schoolToExport(), "group_id,type\ngone,\nroom,AVChatRoom\n", MembersOptions{})

@@ -36,13 +36,13 @@ func TestFleetBudget(t *testing.T) {
 				t.Errorf("%d calls in one second, %d are allowed", n, budget)
 			}
 			for _, h := range f.hosts {
-				if f.of[h.name] == 0 {
+				if f.shares()[h.name] == 0 {
 					t.Errorf("no call came from %s", h.name)
 				}
 			}
 			use := f.api.use()
 			t.Logf("%s: %.1f calls a second while all are at work, %.1f %% of %d; %.1f over all; at most %d in any second; by host: %v",
-				name, use, use*100/budget, budget, float64(f.api.count())/took.Seconds(), f.api.busiest(), f.of)
+				name, use, use*100/budget, budget, float64(f.api.count())/took.Seconds(), f.api.busiest(), f.shares())
 			tried.add("fleet: one budget of "+name, 1, lost)
 		})
 	}

@@ -3,7 +3,8 @@
 package chaos
 
 import (
-	"fmt"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"syscall"
@@ -35,7 +36,7 @@ func fleetFaults() map[string]fleetFault {
 			f.database.Restart(f.t)
 			f.hosts[2].backAfter(30*time.Second, databaseHost)
 		}},
-		"SIGKILL of PostgreSQL": {short: []string{"marks set"}, do: func(f *fleet) {
+		"SIGKILL of PostgreSQL": {do: func(f *fleet) {
 			f.database.Kill(f.t)
 			time.Sleep(2 * time.Second)
 			f.database.Restart(f.t)
@@ -46,7 +47,7 @@ func fleetFaults() map[string]fleetFault {
 		}},
 		"a host cut off from the database": {lost: 1, do: func(f *fleet) { f.hosts[0].cutFor(40*time.Second, databaseHost) }},
 		"a host cut off from the API":      {lost: 1, do: func(f *fleet) { f.hosts[0].cutFor(40*time.Second, apiHost) }},
-		"a host cut off from both":         {lost: 1, short: []string{"unread set"}, do: func(f *fleet) { f.hosts[0].cutFor(40*time.Second, databaseHost, apiHost) }},
+		"a host cut off from both":         {lost: 1, do: func(f *fleet) { f.hosts[0].cutFor(40*time.Second, databaseHost, apiHost) }},
 		"a host stopped for 30 s": {lost: 1, short: []string{"unread set"}, do: func(f *fleet) {
 			_ = f.hosts[0].Process.Signal(syscall.SIGSTOP)
 			time.Sleep(30 * time.Second)
@@ -56,14 +57,17 @@ func fleetFaults() map[string]fleetFault {
 	}
 }
 
-// A fleetKind is a deed that a fleet does.
+// A fleetKind is a deed that a fleet does; whatever submit takes may be one.
 type fleetKind struct {
 	begin func(p *place, size int) *deed
 	size  int // so that there are some 250 calls
 }
 
 func fleetKinds() map[string]fleetKind {
-	return map[string]fleetKind{"marks set": {marksDeed, 12}, "unread set": {unreadDeed, 7}}
+	return map[string]fleetKind{
+		"marks set": {marksDeed, 12}, "unread set": {unreadDeed, 7},
+		"export members": {func(p *place, size int) *deed { return membersDeed(p, size, "members.jsonl.gz") }, 28},
+	}
 }
 
 // cutFor loses what goes to servers for a while. Then the host goes on.
@@ -119,7 +123,7 @@ func (f *fleet) through(fault fleetFault) (lost int) {
 	e := p.end()
 	e.want(t, f.code)
 	s := f.summary(e)
-	t.Logf("all was done %v after; %d were replayed; calls by host: %v", (<-took).Round(time.Second), s.Replayed, f.of)
+	t.Logf("all was done %v after; %d were replayed; calls by host: %v", (<-took).Round(time.Second), s.Replayed, f.shares())
 	if most := fault.lost * fleetWorkers; s.Replayed > most {
 		t.Errorf("%d were replayed, more than the %d that may have been under way", s.Replayed, most)
 	}
@@ -144,7 +148,7 @@ func (h *host) leave() {
 	if e := h.end(); e.code != exitOK {
 		h.t.Errorf("%s ends with exit code %d; it said:\n%s", h.name, e.code, e.stderr)
 	} else {
-		h.t.Log(fmt.Sprintf("%s said:\n%s", h.name, e.stderr))
+		h.t.Logf("%s said:\n%s", h.name, e.stderr)
 	}
 }
 
@@ -157,7 +161,7 @@ func TestFleetDeafHost(t *testing.T) {
 			t.Parallel()
 			f := newFleet(t, 20, unreadDeed, 7)
 			for range 3 {
-				f.host("--timeout", "4s", "--retries", "2")
+				f.host("--timeout", "4s", "--retries", "2", "--log-file", "log")
 			}
 			tried.add("fleet: a host loses the API "+name, 1, f.through(fleetFault{lost: 1, do: func(f *fleet) {
 				deaf := f.hosts[0]
@@ -166,7 +170,10 @@ func TestFleetDeafHost(t *testing.T) {
 					return
 				}
 				f.hosts[2].leave()
-				deaf.until(func() bool { return strings.Contains(deaf.stderr.String(), "the server answers other hosts") })
+				deaf.until(func() bool {
+					log, _ := os.ReadFile(filepath.Join(deaf.Dir, "log"))
+					return strings.Contains(string(log), "the server answers other hosts")
+				})
 				deaf.find(apiHost)
 				f.hosts[1].leave()
 			}}))

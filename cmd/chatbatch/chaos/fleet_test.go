@@ -12,6 +12,7 @@ import (
 	"encoding/json"
 	"encoding/pem"
 	"fmt"
+	"maps"
 	"math/big"
 	"net"
 	"net/netip"
@@ -249,14 +250,21 @@ func (f *fleet) look() {
 	dir := f.t.TempDir()
 	c.Env = append(c.Env, "XDG_STATE_HOME="+dir, "CHATBATCH_QUIET=true")
 	c.begin().end()
-	open := f.names2(dir, "unprocessed.csv")
+	open := f.namesIn(filepath.Join(dir, "chatbatch", "runs", f.run, "unprocessed.csv"))
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	for _, name := range f.names2("", f.args[2]) {
+	for _, name := range f.namesIn(filepath.Join(f.dir, filepath.Base(f.args[2]))) {
 		if _, known := f.settled[name]; !known && !slices.Contains(open, name) {
 			f.settled[name] = f.sent[name]
 		}
 	}
+}
+
+// shares are the calls by host.
+func (f *fleet) shares() map[string]int {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return maps.Clone(f.of)
 }
 
 // again is how many rows have been sent again that were known to be settled.
@@ -273,18 +281,10 @@ func (f *fleet) again() (lost int) {
 	return lost
 }
 
-// names2 are the groups, or groups and accounts, in a file of the deed.
-func (f *fleet) names2(dir, name string) (names []string) {
+// namesIn are the groups, or groups and accounts, in an input of the deed or what is left
+// of it.
+func (f *fleet) namesIn(name string) (names []string) {
 	f.t.Helper()
-	if dir != "" {
-		found, _ := filepath.Glob(filepath.Join(dir, "chatbatch", "runs", f.run, name))
-		if len(found) != 1 {
-			f.t.Fatalf("no %s of run %s", name, f.run)
-		}
-		name = found[0]
-	} else if !filepath.IsAbs(name) {
-		name = filepath.Join(f.dir, name)
-	}
 	file, err := os.Open(name)
 	if err != nil {
 		f.t.Fatal(err)
