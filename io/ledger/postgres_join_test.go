@@ -55,6 +55,18 @@ func join(t *testing.T, p *Postgres, length time.Duration) *Ledger {
 	return l
 }
 
+// unheard makes a host that has joined one of which nothing was heard for too long: neither
+// its heart nor what it commits is, until it wakes.
+func unheard(t *testing.T, s *heldStore, l *Ledger) (wakes func()) {
+	t.Helper()
+	by := l.disk.(*pgRun).by
+	by.stop()
+	<-by.ended
+	by.order.Lock()
+	pgtest.SQL(t, s.url, "UPDATE chatbatch_lock SET until = now() - interval '1 second' WHERE key = '"+by.key+"'")
+	return by.order.Unlock
+}
+
 // A sign of life does not become younger when the clock on the wall is set back.
 func TestSignsOfLifeKnowBothClocks(t *testing.T) {
 	s := newHeldStore(t)
@@ -153,7 +165,7 @@ func TestClaims(t *testing.T) {
 	s := newHeldStore(t)
 	ctx := t.Context()
 	sharedRun(t, s, 3, Orders{})
-	one, two := join(t, s.Postgres, time.Second), join(t, openPG(t, s.url), time.Minute)
+	one, two := join(t, s.Postgres, time.Minute), join(t, openPG(t, s.url), time.Minute)
 	claim := func(l *Ledger, chunk int64, want error) {
 		t.Helper()
 		c, err := l.Claim(ctx, chunk)
@@ -169,10 +181,10 @@ func TestClaims(t *testing.T) {
 	must(t, one.Sent(ctx, 1))
 
 	// Its heart stops. Until it is buried it goes on, then it is another's turn.
-	one.disk.(*pgRun).by.stop()
-	time.Sleep(1200 * time.Millisecond)
+	wakes := unheard(t, s, one)
 	claim(two, 1, ErrTaken)
 	must(t, s.Bury(ctx))
+	wakes()
 	if _, lost := two.Heard(); lost {
 		t.Error("a host that lives was buried")
 	}

@@ -116,14 +116,14 @@ func TestHandOfUnknownEnd(t *testing.T) {
 func TestKeptByTheDead(t *testing.T) {
 	s := fetchedRun(t, 1, PublishByHosts)
 	ctx := t.Context()
-	dead := join(t, s.Postgres, time.Second)
+	dead := join(t, s.Postgres, time.Minute)
 	_, err := dead.Claim(ctx, 1)
 	must(t, err)
 	must(t, dead.Sent(ctx, 1))
 	lost := keep(t, dead, "half of a group")
-	dead.disk.(*pgRun).by.stop()
-	pgtest.SQL(t, s.url, "UPDATE chatbatch_lock SET until = now() - interval '1 second' WHERE key LIKE 'joined-%'")
+	wakes := unheard(t, s, dead)
 	must(t, s.Bury(ctx))
+	wakes()
 	if _, err := dead.Keep(ctx, []byte("the other half")); !errors.Is(err, ErrLocked) {
 		t.Errorf("kept by a host that was buried: got %v", err)
 	}
