@@ -181,7 +181,7 @@ func TestGone(t *testing.T) {
 		t.Run(kind, func(t *testing.T) {
 			h := newHostile(t)
 			n, j := h.line(), of(h)
-			p := h.start(append(j.args, "--qps", "40", "--retries", "2")...)
+			p := h.start(append(j.args, "--qps", "10", "--retries", "2")...) // slow: it must not be done before
 			p.until(func() bool { return h.api.count() >= 6 })
 			n.close()
 			e := p.end()
