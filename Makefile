@@ -3,6 +3,8 @@
 GO         ?= go
 FUZZTIME   ?= 30s
 PREFIX     ?= /usr/local
+# Tests of the same package side by side: most of them wait for processes.
+AT_ONCE     = $(shell echo $$((2 * $$(getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2))))
 STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.7.0
 GOVULNCHECK = golang.org/x/vuln/cmd/govulncheck@v1.8.0
 
@@ -30,7 +32,7 @@ demo: build ## import the marks of a roster on the built-in simulator and show t
 	@bin/chatbatch demo
 
 test: ## run all tests with the race detector, in random order, and say what was left out
-	$(GO) test -race -shuffle=on -timeout 15m ./...
+	$(GO) test -race -shuffle=on -timeout 15m -parallel $(AT_ONCE) ./...
 	@$(GO) test -race -v -run '^TestServer$$|^TestPageInABrowser$$' ./limiter/pgtest ./io/report | sed -n 's/^.*: \(left out: .*\)/\1/p'
 
 lint: ## gofmt, go vet and staticcheck
