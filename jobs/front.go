@@ -42,6 +42,15 @@ func (f *Front) introduce(ctx context.Context) (first bool, err error) {
 	}
 }
 
+// Refused reports whether the server was seen to refuse us: all runs that share f are
+// refused from then on, without a call. What lasts longer than its runs makes a new one
+// for the next: what was refused may have been mended meanwhile.
+func (f *Front) Refused() bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.refused != nil || f.gate.isRefused()
+}
+
 // introduced says what came of the first call: the server knows us, or refuses
 // us, or nothing is known yet.
 func (f *Front) introduced(known bool, refused *RunRefusedError) {

@@ -61,3 +61,9 @@ func (g *gate) isShut() bool {
 	defer g.mu.Unlock()
 	return g.shut != nil
 }
+
+func (g *gate) isRefused() bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.refused != nil
+}

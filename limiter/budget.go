@@ -357,7 +357,7 @@ func (b *budget) update(f func(*Table)) error {
 }
 
 func (b *budget) status() (Status, error) {
-	s := Status{API: b.api, Lanes: b.n}
+	s := Status{API: b.api, Lanes: b.n, Waiting: b.line.waiting()}
 	err := b.update(func(t *Table) {
 		s.Held, s.Resting = t.busy()
 		s.Leased = t.size()

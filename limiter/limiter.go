@@ -186,6 +186,7 @@ type Status struct {
 	Held     int    // lanes with a call under way
 	Resting  int    // lanes whose call was less than a second ago
 	OutOfUse int    // lanes that SlowDown took away and that are not back yet
+	Waiting  int    // calls of this process that wait for a lane
 
 	SlowAPIs map[string]int // the same for single APIs that share this budget
 }

@@ -8,10 +8,12 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 
 	"github.com/spf13/pflag"
 
 	"chatbatch/io/ledger"
+	"chatbatch/jobs"
 	"chatbatch/jobs/fleet"
 )
 
@@ -186,12 +188,14 @@ func (j *job) serve(ctx context.Context, host *fleet.Worker) (free func(), err e
 			return nil, a.ofProfile(err)
 		}
 		opened = append(opened, conn)
+		var introductions fronts
 		host.Services = append(host.Services, &fleet.Service{
 			App:     fleet.App{SDKAppID: conn.chat.SDKAppID, Endpoint: conn.name},
 			Workers: a.workers, Grace: a.grace, CallTime: a.timeout, Log: a.log,
 			Equip: func(_ context.Context, l *ledger.Ledger) (fleet.Gear, error) {
 				g, err := a.gear(conn, l)
 				if err == nil {
+					g.Door.Front = introductions.next()
 					a.watched(host, conn, l.Meta(), &g)
 				}
 				return g, err
@@ -200,6 +204,23 @@ func (j *job) serve(ctx context.Context, host *fleet.Worker) (free func(), err e
 		})
 	}
 	return free, nil
+}
+
+// fronts are those of one app on a host. The host outlives its runs, so a server that has
+// refused one of them is asked again for the next: what was wrong may have been mended.
+type fronts struct {
+	mu  sync.Mutex
+	now *jobs.Front // under mu
+}
+
+// next is what the next run shares with those that are under way.
+func (f *fronts) next() *jobs.Front {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.now == nil || f.now.Refused() {
+		f.now = &jobs.Front{}
+	}
+	return f.now
 }
 
 // watched lets others look on while a host works on a run.

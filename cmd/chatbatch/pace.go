@@ -141,12 +141,13 @@ func (c *connection) lanes(kind string) (usable, of int) {
 }
 
 // usableLanes counts the lanes of the budget that calls of api draw on: the common
-// one, or, with --qps-scope api, its own once that is open.
+// one, or, with --qps-scope api, its own once that is open. It is 0, 0 for a host that
+// has given its lanes to others, since it has no use for them.
 func usableLanes(all []limiter.Status, api string) (usable, of int) {
 	for _, s := range all {
 		if s.API == "" || s.API == api {
 			of = s.Leased
-			if of == 0 { // the lease has ended
+			if of == 0 && s.Waiting > 0 { // the lease has ended, or the first is on its way
 				of = s.Lanes
 			}
 			return max(0, s.Leased-max(s.OutOfUse, s.SlowAPIs[api])), of

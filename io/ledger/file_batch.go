@@ -128,12 +128,13 @@ func (t *fileTx) save(b *batch) {
 	} else if t.kept > 0 {
 		t.exec("UPDATE books SET kept = ? WHERE kept >= 0", t.kept)
 	}
+	const more = "budget = 0 OR excluded.budget > 0 AND excluded.budget - excluded.lanes > budget - lanes" // are missing
 	for _, s := range b.pace {
 		t.exec(`INSERT INTO pace (second, calls, retries, refused, lanes, budget) VALUES (?, ?, ?, ?, ?, ?)
 			ON CONFLICT DO UPDATE SET calls = calls + excluded.calls, retries = retries + excluded.retries,
-				refused = refused + excluded.refused, budget = max(budget, excluded.budget),
-				lanes = CASE WHEN budget = 0 THEN excluded.lanes WHEN excluded.budget = 0 THEN lanes
-					ELSE min(lanes, excluded.lanes) END`,
+				refused = refused + excluded.refused,
+				lanes = CASE WHEN `+more+` THEN excluded.lanes ELSE lanes END,
+				budget = CASE WHEN `+more+` THEN excluded.budget ELSE budget END`,
 			s.Unix, s.Calls, s.Retries, s.Refused, s.Lanes, s.Budget)
 	}
 	t.saveWindows(b)

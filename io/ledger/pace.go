@@ -12,8 +12,8 @@ type Second struct {
 	Calls   int   // that left
 	Retries int   // among the Calls
 	Refused int   // calls whose answer came and refused them for their frequency
-	Lanes   int   // the fewest that were seen usable; see Budget
-	Budget  int   // lanes there are when all are usable; 0: Lanes is not known
+	Lanes   int   // that were usable when most were missing; see Budget
+	Budget  int   // lanes there are when all are usable, to the same process; 0: Lanes is not known
 }
 
 // AddPace adds to the pace of the run, in any order; what is on record for one of

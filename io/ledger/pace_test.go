@@ -44,12 +44,17 @@ func testPace(t *testing.T, create creating) {
 			want: []Second{{at, 3, 1, 2, 18, 20}, {at + 1, 0, 0, 1, 17, 20}, {at + 2, 5, 0, 0, 20, 20}},
 		},
 		{
-			name: "of the same second all is counted, and the fewest lanes",
-			add:  [][]Second{{{at, 3, 1, 2, 18, 20}, {at, 4, 2, 1, 15, 20}}, {{at, 10, 0, 0, 19, 25}}},
-			want: []Second{{at, 17, 3, 3, 15, 25}},
+			name: "of the same second all is counted, and the lanes when most were missing",
+			add:  [][]Second{{{at, 3, 1, 2, 18, 20}, {at, 4, 2, 1, 15, 20}}, {{at, 10, 0, 0, 12, 16}}},
+			want: []Second{{at, 17, 3, 3, 15, 20}},
 		},
 		{
-			name: "lanes that are not known are not the fewest",
+			name: "of hosts that have leased more and less lanes, none of which is missing",
+			add:  [][]Second{{{at, 100, 0, 0, 179, 179}}, {{at, 20, 0, 0, 21, 21}}},
+			want: []Second{{at, 120, 0, 0, 179, 179}},
+		},
+		{
+			name: "lanes that are not known are not missing",
 			add:  [][]Second{{{at, 3, 0, 0, 0, 0}, {at + 1, 3, 0, 0, 5, 20}}, {{at, 1, 0, 0, 18, 20}, {at + 1, 1, 0, 0, 0, 0}}},
 			want: []Second{{at, 4, 0, 0, 18, 20}, {at + 1, 4, 0, 0, 5, 20}},
 		},

@@ -292,13 +292,14 @@ func saveTally(q *pgx.Batch, no, hand int64, tally map[tallyKey]tallyRow) {
 // be the same second. Hosts share these rows: all of them come to them in the same order,
 // so that no two wait for each other.
 func savePace(q *pgx.Batch, no int64, pace []Second) {
+	const more = "p.budget = 0 OR excluded.budget > 0 AND excluded.budget - excluded.lanes > p.budget - p.lanes" // are missing
 	inOrder := func(a, b Second) int { return cmp.Compare(a.Unix, b.Unix) }
 	for _, s := range slices.SortedStableFunc(slices.Values(pace), inOrder) {
 		q.Queue(`INSERT INTO chatbatch_pace AS p (run, second, calls, retries, refused, lanes, budget) VALUES ($1, $2, $3, $4, $5, $6, $7)
 			ON CONFLICT (run, second) DO UPDATE SET calls = p.calls + excluded.calls, retries = p.retries + excluded.retries,
-				refused = p.refused + excluded.refused, budget = greatest(p.budget, excluded.budget),
-				lanes = CASE WHEN p.budget = 0 THEN excluded.lanes WHEN excluded.budget = 0 THEN p.lanes
-					ELSE least(p.lanes, excluded.lanes) END`,
+				refused = p.refused + excluded.refused,
+				lanes = CASE WHEN `+more+` THEN excluded.lanes ELSE p.lanes END,
+				budget = CASE WHEN `+more+` THEN excluded.budget ELSE p.budget END`,
 			no, s.Unix, int64(s.Calls), int64(s.Retries), int64(s.Refused), int64(s.Lanes), int64(s.Budget))
 	}
 }

@@ -86,13 +86,14 @@ func (p *Postgres) Publication(ctx context.Context, run string) (s Publication, 
 }
 
 // Unpublished are the finished runs of an app that its hosts are to publish and nobody does
-// just now, the oldest first; failed are those that somebody could not publish. What was
-// published of others, and is still in the database because somebody has died, is removed.
-func (p *Postgres) Unpublished(ctx context.Context, app string) (runs []string, failed map[string]bool, err error) {
+// just now, the oldest first; given says how often each was given to the hosts: a failure
+// before the last time says nothing any more. What was published of others, and is still in
+// the database because somebody has died, is removed.
+func (p *Postgres) Unpublished(ctx context.Context, app string) (runs []string, given map[string]int64, err error) {
 	var rest []string
 	err = p.ask(ctx, func(ctx context.Context) error {
-		runs, failed, rest = nil, map[string]bool{}, nil
-		rows, err := p.pool.Query(ctx, `SELECT run, publish = 'published', tries > 0 FROM chatbatch_run r
+		runs, given, rest = nil, map[string]int64{}, nil
+		rows, err := p.pool.Query(ctx, `SELECT run, publish = 'published', fleet FROM chatbatch_run r
 			WHERE app = $1 AND state = 'finished' AND publish IN ('hosts', 'published') AND NOT `+heldSQL+` ORDER BY run`, app)
 		if err != nil {
 			return err
@@ -100,14 +101,15 @@ func (p *Postgres) Unpublished(ctx context.Context, app string) (runs []string, 
 		defer rows.Close()
 		for rows.Next() {
 			var run string
-			var done, tried bool
-			if err := rows.Scan(&run, &done, &tried); err != nil {
+			var done bool
+			var times int64
+			if err := rows.Scan(&run, &done, &times); err != nil {
 				return err
 			}
 			if done {
 				rest = append(rest, run)
 			} else {
-				runs, failed[run] = append(runs, run), tried
+				runs, given[run] = append(runs, run), times
 			}
 		}
 		return rows.Err()
@@ -115,7 +117,7 @@ func (p *Postgres) Unpublished(ctx context.Context, app string) (runs []string, 
 	for _, run := range rest {
 		err = errors.Join(err, p.removeKept(ctx, run))
 	}
-	return runs, failed, p.explain(ctx, err)
+	return runs, given, p.explain(ctx, err)
 }
 
 // NewerAt is a run that comes after another one and is published in a place; "" if there is
@@ -129,9 +131,10 @@ func (p *Postgres) NewerAt(ctx context.Context, run, place string) (newer string
 }
 
 // PublishBy changes who publishes a run that is not published yet. Failures before that
-// are forgotten: hosts that had left it to others try again.
+// are forgotten: if it is finished it is given to the hosts anew, and those that had left it
+// to others try again.
 func (p *Postgres) PublishBy(ctx context.Context, run string, by Publish) error {
-	return p.exec(ctx, `UPDATE chatbatch_run SET publish = $2, tries = 0, tried = 0, unpublished = ''
+	return p.exec(ctx, `UPDATE chatbatch_run SET publish = $2, fleet = fleet + CASE state WHEN 'finished' THEN 1 ELSE 0 END, tries = 0, tried = 0, unpublished = ''
 		WHERE run = $1 AND publish IN ('command', 'hosts')`, run, string(by))
 }
 

@@ -251,12 +251,17 @@ func TestPublisherIsLost(t *testing.T) {
 	right.by.stop()
 	pgtest.SQL(t, s.url, "UPDATE chatbatch_lock SET until = now() - interval '1 second' WHERE key LIKE 'publish-%'")
 	waiting(t, two, "r1")
-	if _, failed, err := two.Unpublished(ctx, "app"); err != nil || !failed["r1"] {
-		t.Errorf("got %v, %v", failed, err)
+	given := func() int64 {
+		t.Helper()
+		_, given, err := two.Unpublished(ctx, "app")
+		must(t, err)
+		return given["r1"]
+	}
+	if n := given(); n != 1 {
+		t.Errorf("given to the hosts %d times, want 1", n)
 	}
 	next, err := two.TakePublishing(ctx, "r1", false)
 	must(t, err)
-	defer next.End()
 	long := time.Now().Add(-leaseTime)
 	right.by.alive.Store(&long)
 	<-held.Done()
@@ -269,6 +274,16 @@ func TestPublisherIsLost(t *testing.T) {
 	if n := pieces(t, s); n != 2 {
 		t.Errorf("%d pieces are left, want 2", n)
 	}
+	// All hosts are to try again, also those that look after another has failed once more.
+	must(t, s.PublishBy(ctx, "r1", PublishByHosts))
+	must(t, next.Failed(ctx, "no keys here"))
+	next.End()
+	if n := given(); n != 2 {
+		t.Errorf("given to the hosts %d times, want 2", n)
+	}
+	next, err = two.TakePublishing(ctx, "r1", false)
+	must(t, err)
+	defer next.End()
 	must(t, next.Done(ctx, "a table", "s3://b/k"))
 }
 

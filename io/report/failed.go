@@ -17,7 +17,7 @@ func Examples(ctx context.Context, l *ledger.Ledger) ([]ledger.Example, error) {
 	if err != nil {
 		return nil, err
 	}
-	text, err := textOf(l.Meta())
+	text, err := TextOf(l.Meta())
 	if err != nil {
 		return nil, err
 	}
@@ -27,8 +27,9 @@ func Examples(ctx context.Context, l *ledger.Ledger) ([]ledger.Example, error) {
 	return list, nil
 }
 
-// textOf gives what makes text of a row as written, for those who look at it.
-func textOf(m ledger.Meta) (func(raw string) string, error) {
+// TextOf gives what makes text of a row of this run as written, for those who look at it.
+// It may be called by several goroutines, what it gives by one at a time.
+func TextOf(m ledger.Meta) (func(raw string) string, error) {
 	cs, err := charset.Named(m.Encoding)
 	if err != nil {
 		return nil, fmt.Errorf("input of unknown encoding: %w", err)

@@ -90,7 +90,7 @@ type form interface {
 
 type writer struct {
 	meta                      ledger.Meta
-	text                      func(raw string) string // of a row, see textOf
+	text                      func(raw string) string // of a row, see TextOf
 	failed, unprocessed, sums *aside.File
 	html                      *aside.File
 	pace                      *aside.File // nil if there is none
@@ -103,7 +103,7 @@ type writer struct {
 
 func create(dir string, m ledger.Meta) (_ *writer, err error) {
 	w := &writer{meta: m}
-	if w.text, err = textOf(m); err != nil {
+	if w.text, err = TextOf(m); err != nil {
 		return nil, err
 	}
 	failed, unprocessed, sums := Files(dir, m.Format)

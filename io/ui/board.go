@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"chatbatch/io/ledger"
+	"chatbatch/io/report"
 )
 
 // Runs are where the runs of a fleet are: [ledger.Postgres].
@@ -155,9 +156,22 @@ func (b *board) ask(ctx context.Context) {
 		}
 		asked++
 		if _, raw, err := b.o.Runs.Row(ctx, f.Run, f.Example); err == nil {
-			b.examples[k] = clip(raw)
+			b.examples[k] = clip(b.text(f.Run, raw))
 		}
 	}
+}
+
+// text is a row of a run as people read it, whatever encoding its input has.
+func (b *board) text(run, raw string) string {
+	i := slices.IndexFunc(b.survey.Runs, func(r ledger.Surveyed) bool { return r.Run == run })
+	if i < 0 {
+		return raw
+	}
+	text, err := report.TextOf(b.survey.Runs[i].Meta)
+	if err != nil {
+		return raw // of an encoding that this version does not know
+	}
+	return text(raw)
 }
 
 // A pace is how something has got on lately.

@@ -101,6 +101,17 @@ func get(p http.Handler, method, host, path string) *httptest.ResponseRecorder {
 	return w
 }
 
+// A row is shown as text, whatever encoding its input has.
+func TestRowsAreText(t *testing.T) {
+	f := newFakeRuns()
+	f.row = "g1,\xd1\xa7\xc9\xfa 7,1000\r\n" // GBK
+	f.change(func(s *ledger.Survey) { s.Runs[0].Meta.Encoding = "gb18030" })
+	page := get(New(Options{Runs: f}), "GET", "localhost", "/").Body.String()
+	if want := "g1,学生 7,1000<"; !strings.Contains(page, want) {
+		t.Errorf("%s is not in the page:\n%s", want, page)
+	}
+}
+
 // The page answers to addresses, localhost and the names that it is told: a name might be
 // another's who had it point here.
 func TestInvited(t *testing.T) {

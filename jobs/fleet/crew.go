@@ -135,7 +135,11 @@ func (c *crew) introduced(ctx context.Context) (ledger.Standing, error) {
 			return ledger.Standing{}, err
 		}
 		if first || known || time.Since(since) > introduceTime {
-			return c.w.Store.Standing(ctx, c.run)
+			s, err := c.w.Store.Standing(ctx, c.run)
+			if err == nil && s.State != ledger.Running {
+				err = errHalted // by what came of the first call of another host
+			}
+			return s, err
 		}
 		select {
 		case <-ctx.Done():
@@ -160,6 +164,8 @@ func (c *crew) verdict(ctx context.Context, err error) error {
 		state, guarded = ledger.Refused, true
 	}
 	switch {
+	case errors.Is(err, errHalted):
+		return err
 	case guarded && (guard == nil || !c.ofHost(ctx, guard)):
 		changed, err2 := c.w.Store.Halt(context.WithoutCancel(ctx), c.run, c.fleet, state, err.Error())
 		if err2 != nil {

@@ -31,6 +31,7 @@ type Published struct {
 
 // A rest is the time that a host leaves a run to others.
 type rest struct {
+	given int64 // how often the run had been given to the hosts: the rest ends with the next time
 	until time.Time
 	next  time.Duration // one
 }
@@ -47,15 +48,15 @@ func (w *Worker) publish(ctx context.Context, s *Service) {
 			return
 		case <-t.C:
 		}
-		runs, failed, err := w.Store.Unpublished(ctx, s.App.name())
+		runs, given, err := w.Store.Unpublished(ctx, s.App.name())
 		if err != nil && ctx.Err() == nil {
 			s.Log.Debug("look for what is to be published: " + err.Error())
 		}
 		left := map[string]rest{}
 		for _, run := range runs {
 			r := rests[run]
-			if !failed[run] { // or that is forgotten
-				r = rest{}
+			if r.given != given[run] {
+				r = rest{given: given[run]}
 			}
 			if ctx.Err() == nil && time.Now().After(r.until) {
 				r = w.publishOne(ctx, s, run, r)
