@@ -82,11 +82,15 @@ func TestTerminal(t *testing.T) {
 	}
 }
 
+// sendingOnScreen is at the foot when rows are sent; a slow machine shows a bar while it
+// plans, too.
+const sendingOnScreen = `\[=+>-+\] +\d+ %\n\d+ of 60 rows \| \d+ of 15 calls/s`
+
 // Ctrl-C: the bars go, and the books and the next command are there.
 func TestTerminalInterrupted(t *testing.T) {
 	t.Parallel()
 	_, s := classOnScreen(t, 80, nil)
-	s.until(`\[=+>-+\]`)
+	s.until(sendingOnScreen)
 	s.keys("\x03")
 	lines := s.end(exitInterrupted)
 	shows(t, lines, "WRN stopping; calls under way may still come back", "│ interrupted │   60 │", "next:  chatbatch resume ", "chatbatch: interrupted; run the same")
@@ -119,7 +123,7 @@ func TestTerminalWithoutBars(t *testing.T) {
 func TestTerminalStopped(t *testing.T) {
 	t.Parallel()
 	c, s := classOnScreen(t, 80, nil)
-	s.until(`\[=+>-+\]`)
+	s.until(sendingOnScreen)
 	s.keys("\x13")
 	summaries := func() bool {
 		found, _ := filepath.Glob(filepath.Join(c.dir, "state", "chatbatch", "runs", "*", "summary.json"))
@@ -146,7 +150,7 @@ func TestTerminalStopped(t *testing.T) {
 func TestTerminalStoppedAndInterrupted(t *testing.T) {
 	t.Parallel()
 	c, s := classOnScreen(t, 80, nil)
-	s.until(`\[=+>-+\]`)
+	s.until(sendingOnScreen)
 	s.keys("\x13")
 	s.interrupt()
 	time.Sleep(time.Second)
