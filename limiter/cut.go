@@ -94,11 +94,14 @@ func (t *Table) out(of, n int) int {
 	if c.n == 0 {
 		return 0
 	}
-	back := int64((t.now - c.at) / time.Second)
+	was, back := int64(c.n), int64((t.now-c.at)/time.Second)
 	if t.lease.leased && t.lease.scale > 0 {
+		// Many may have been out of more lanes than are leased now: they would not be
+		// back for hours, at the pace of the few.
+		was = min(was, max(0, int64(n-1)))
 		back = int64(t.now-c.at) / int64(time.Millisecond) * int64(n) / int64(t.lease.scale) / 1000
 	}
-	return int(max(0, int64(c.n)-back))
+	return int(max(0, was-back))
 }
 
 // allowed is how many of n lanes may be busy now.
