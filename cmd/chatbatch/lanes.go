@@ -49,7 +49,7 @@ type sharers struct {
 }
 
 func (o *sharers) add(fs *pflag.FlagSet) {
-	fs.StringVar(&o.limiter, "limiter", limiterHost, "who shares the budget: host (all processes of this user), memory (this process alone), or all hosts that share a database (postgres://user@host/db)")
+	fs.StringVar(&o.limiter, "limiter", limiterHost, "who shares the budget: host (all processes of this user), memory (this process alone), or all hosts that share a database (postgres://user@host/db). Not given, it is the database of --ledger if hosts share a budget there")
 	fs.StringVar(&o.limiterFile, "limiter-file", "", "file with the text of --limiter, readable by its owner only: for an address with a password")
 }
 
@@ -129,6 +129,9 @@ func (j *job) newLimiter(ctx context.Context, doing string, c *chat.Client, sim 
 	if err != nil {
 		return nil, usage("--share: %w", err)
 	}
+	if err := j.shareWithHosts(ctx, sim); err != nil {
+		return nil, err
+	}
 	lanes, database, err := j.lanes(sim)
 	if err != nil {
 		return nil, err
@@ -148,6 +151,30 @@ func (j *job) newLimiter(ctx context.Context, doing string, c *chat.Client, sim 
 		return nil, notOpened(err)
 	}
 	return l, nil
+}
+
+// shareWithHosts lets a command whose run is kept in a database share the budget of the
+// hosts that work by it, unless it says who shares its own: beside them it would be a
+// second one. Where the database has no lanes there are no such hosts.
+func (j *job) shareWithHosts(ctx context.Context, sim bool) error {
+	if sim || j.from != "" || j.store.database == nil || isDatabase(j.limiter) {
+		return nil
+	}
+	address, err := j.keptIn(j.w.getenv)
+	if err != nil {
+		return err
+	}
+	switch _, err := fleetBudgets(ctx, address); {
+	case errors.Is(err, limiter.ErrNotMigrated):
+		return nil
+	case errors.Is(err, limiter.ErrUnreachable):
+		return notOpened(err)
+	case err != nil:
+		j.log.Warn("the budget of the hosts that share the database of --ledger cannot be used, so this command has that of its own host: " + err.Error())
+		return nil
+	}
+	j.limiter = address
+	return nil
 }
 
 // wayTo tells the ways apart that calls go: to another server, or by a proxy.
