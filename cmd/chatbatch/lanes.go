@@ -157,11 +157,11 @@ func (j *job) newLimiter(ctx context.Context, doing string, c *chat.Client, sim 
 // hosts that work by it, unless it says who shares its own: beside them it would be a
 // second one. Where the database has no lanes there are no such hosts.
 func (j *job) shareWithHosts(ctx context.Context, sim bool) error {
-	if sim || j.from != "" || j.store.database == nil || isDatabase(j.limiter) {
+	if sim || j.from != "" || isDatabase(j.limiter) {
 		return nil
 	}
 	address, err := j.keptIn(j.w.getenv)
-	if err != nil {
+	if err != nil || !isDatabase(address) {
 		return err
 	}
 	switch _, err := fleetBudgets(ctx, address); {

@@ -337,6 +337,11 @@ func TestRestOfPublishedTogether(t *testing.T) {
 func TestPublishBy(t *testing.T) {
 	s := fetchedRun(t, 1, PublishByCommand)
 	ctx := t.Context()
+	// It is with the hosts as before: they need not join anew.
+	must(t, s.PublishBy(ctx, "r1", PublishByCommand))
+	if at, err := s.Standing(ctx, "r1"); err != nil || at.Fleet != 1 {
+		t.Errorf("given to the hosts %d times, want 1; %v", at.Fleet, err)
+	}
 	_, err := fetch(ctx, join(t, s.Postgres, time.Minute), 1, 1)
 	must(t, err)
 	must(t, s.Finish(ctx, ""))
